@@ -1,0 +1,98 @@
+# The only commands anyone needs. Each sets up what it uses (`.venv`, pinned by constraints.txt) and nothing twice.
+#   make demo [DATA=path]   the main job on simulated bars, or on the bars under DATA
+#   make test               Rust and Python tests; slow suites at 1/50 size
+#   make soak               the slow suites whole, Miri and cargo-fuzz where installed
+#   make bench              compare outputs, then speed, with the peers; fails below bench/floors.toml
+#   make lint               formatters, clippy, ruff, mypy, stub and docs drift
+#   make docs               write the generated pages
+#   make wheel              a wheel and an sdist under dist/
+#   make venv               just the environment      make clean   remove all that was built
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.stamp
+MODULE_SRC := Cargo.toml $(wildcard Cargo.lock) pyproject.toml \
+	$(shell find rust -path '*/target' -prune -o \( -name '*.rs' -o -name 'Cargo.toml' -o -name '*.toml' \) -print 2>/dev/null)
+SETS := $(wildcard python/qtfeat/sets/*.toml)
+FUZZ_SECONDS ?= 600
+BENCH ?= --write
+
+.PHONY: help demo test soak bench lint docs wheel venv clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+$(STAMP)-venv:
+	@bash tools/find_python.sh > /dev/null
+	@bash tools/need_cargo.sh
+	@echo "making $(VENV)"
+	@"$$(bash tools/find_python.sh)" -m venv $(VENV)
+	@touch $@
+
+# pip only where the requirements changed
+$(STAMP)-deps-%: pyproject.toml constraints.txt tools/extras.py | $(STAMP)-venv
+	@echo "installing: $(subst +, ,$*)"
+	@$(PY) tools/extras.py $(subst +, ,$*) > $@.txt
+	@$(PY) -m pip install --quiet -r $@.txt
+	@touch $@
+
+# cargo only where a source changed; Python sources are used in place
+$(STAMP)-module: $(MODULE_SRC) | $(STAMP)-deps-build
+	@bash tools/need_cargo.sh
+	@echo "building the extension module (release; the first time takes some minutes)"
+	@$(BIN)/maturin develop --release > $@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+
+venv: $(STAMP)-module $(STAMP)-deps-cli+train+plot $(STAMP)-deps-dev
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+demo: $(STAMP)-module $(STAMP)-deps-cli+train+plot
+	@$(BIN)/qtfeat run $(if $(DATA),--data "$(DATA)")
+
+test: venv
+	@bash tools/need_cargo.sh
+	cargo test -p qtfeat-core --quiet
+	$(PY) -m pytest tests
+
+soak: venv
+	@bash tools/need_cargo.sh
+	cargo test -p qtfeat-core --release --quiet -- --include-ignored
+	QTFEAT_SOAK=1 $(PY) -m pytest tests -o timeout=7200
+	bash tools/miri_and_fuzz.sh $(FUZZ_SECONDS)
+
+bench: venv $(STAMP)-deps-bench
+	@$(PY) bench/report.py $(BENCH)
+
+lint: venv
+	@bash tools/need_cargo.sh --components
+	cargo fmt --all --check
+	PYO3_PYTHON="$(CURDIR)/$(PY)" cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(PY) -m mypy.stubtest qtfeat._core
+	$(PY) tools/features_page.py --check
+
+docs: venv
+	@$(PY) tools/features_page.py
+
+wheel: $(STAMP)-deps-build
+	@bash tools/need_cargo.sh
+	$(BIN)/maturin build --release --sdist --out dist
+	ls -l dist
+
+clean:
+	rm -rf target dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find python tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f python/qtfeat/_core*.so python/qtfeat/_core*.pyd

@@ -1,0 +1,1 @@
+"""Benchmarks: this library against its peers, outputs compared before anything is timed."""

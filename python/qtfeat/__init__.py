@@ -1,0 +1,85 @@
+"""qtfeat: features for trading models, the same bits in batch, window, panel and stream.
+
+    >>> import qtfeat as qf
+    >>> fs = qf.FeatureSet.load("kline17")
+    >>> len(fs.columns)
+    17
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qtfeat._core import PanelStream, Stream
+from qtfeat.errors import (
+    BadBarError,
+    FeatureSpecError,
+    FingerprintMismatch,
+    GapError,
+    GateFailed,
+    QtfeatError,
+    RegistryError,
+    SchemaError,
+    SnapshotError,
+    UnsortedError,
+)
+from qtfeat.features import (
+    FeatureSet,
+    catalog,
+    compute,
+    compute_batches,
+    cpu,
+    release_memory,
+    sequences,
+    windows,
+    windows_at,
+)
+
+if TYPE_CHECKING:
+    from qtfeat import ta
+    from qtfeat.bars import read_bars, simulate
+    from qtfeat.verify import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadBarError",
+    "FeatureSet",
+    "FeatureSpecError",
+    "FingerprintMismatch",
+    "GapError",
+    "GateFailed",
+    "PanelStream",
+    "QtfeatError",
+    "RegistryError",
+    "SchemaError",
+    "SnapshotError",
+    "Stream",
+    "UnsortedError",
+    "catalog",
+    "compute",
+    "compute_batches",
+    "cpu",
+    "read_bars",
+    "release_memory",
+    "sequences",
+    "simulate",
+    "ta",
+    "verify",
+    "windows",
+    "windows_at",
+]
+
+# Loaded at first use: `import qtfeat` itself stays fast.
+_LAZY = {"verify": "qtfeat.verify", "read_bars": "qtfeat.bars", "simulate": "qtfeat.bars"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ta":
+        return import_module("qtfeat.ta")
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'qtfeat' has no attribute {name!r}")

@@ -1,0 +1,413 @@
+//! Series in blocks: one long series, a panel over threads, and record batches that follow each other.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::bars::{self, Clock, OnBad, Policy, Tick, all_good, bad_bar, extra_fault, fault};
+use crate::block::{Columns, Element};
+use crate::error::{Error, Place, Result};
+use crate::fault::Fault;
+use crate::features::FeatureSet;
+use crate::graph::Input;
+use crate::machine::Machine;
+use crate::source::{Bars, OHLCV, Rows};
+
+/// One series of a call.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Its rows in the caller's table.
+    pub rows: Rows,
+    /// Its symbol, for messages.
+    pub symbol: Option<String>,
+}
+
+/// Null stretches of one call: (column, the caller's first row, rows).
+pub type Nulls = Vec<(u32, u32, u32)>;
+
+/// Scratch of one thread: bar columns that no instruction reads are still checked.
+#[derive(Debug)]
+struct Desk {
+    columns: [Vec<f64>; 5],
+    times: Vec<i64>,
+    bad: Vec<(usize, String, f64, &'static str)>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { columns: std::array::from_fn(|_| Vec::new()), times: Vec::new(), bad: Vec::new() }
+    }
+}
+
+/// What happens at a row of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// The row starts a new series.
+    Gap,
+    /// The row is null, and the next starts a new series.
+    BadReset,
+}
+
+/// Runs one series through `machine` and hands finished rows to `sink(machine, series rows)`; a row
+/// that is null as a whole comes as `sink(None, row..row + 1)`.
+fn run_series(
+    machine: &mut Machine,
+    desk: &mut Desk,
+    bars: &Bars<'_>,
+    series: &Series,
+    (policy, clock): (&Policy, &mut Clock),
+    extras: &[String],
+    mut sink: impl FnMut(Option<&Machine>, Range<usize>),
+) -> Result<()> {
+    let total = series.rows.len();
+    let mut at = 0;
+    while at < total {
+        machine.wrap();
+        let n = machine.room().min(total - at);
+        fill(machine, desk, bars, &series.rows, at, n);
+        check(machine, desk, bars, extras, n);
+        let place = |i: usize| Place {
+            row: series.rows.at(at + i),
+            window: None,
+            symbol: series.symbol.clone(),
+            time_ns: desk.times.get(i).copied(),
+        };
+        let mut events: Vec<(usize, Event)> = Vec::new();
+        // A time error and a bad bar in one block: the earlier row is reported.
+        let first_bad = desk.bad.first().map_or(usize::MAX, |b| b.0);
+        for (i, &now) in desk.times.iter().enumerate() {
+            if policy.on_bad == OnBad::Raise && i >= first_bad {
+                break;
+            }
+            if clock.check(now, policy, &bars.time_name, || place(i))? == Tick::Reset {
+                events.push((i, Event::Gap));
+            }
+            clock.last = Some(now);
+        }
+        if let Some((i, column, value, reason)) = desk.bad.first() {
+            match policy.on_bad {
+                OnBad::Raise => return Err(bad_bar(column, *value, reason, place(*i))),
+                OnBad::Null => {
+                    for k in 0..machine.plan().inputs.len() {
+                        let input = machine.input(k, n);
+                        desk.bad.iter().for_each(|b| input[b.0] = f64::NAN);
+                    }
+                }
+                OnBad::Reset => events.extend(desk.bad.iter().map(|b| (b.0, Event::BadReset))),
+            }
+        }
+        events.sort_by_key(|e| e.0);
+        segments(machine, &events, at, n, &mut sink);
+        at += n;
+    }
+    Ok(())
+}
+
+/// Runs `n` rows, cut at the events.
+fn segments(
+    machine: &mut Machine,
+    events: &[(usize, Event)],
+    at: usize,
+    n: usize,
+    sink: &mut impl FnMut(Option<&Machine>, Range<usize>),
+) {
+    let mut from = 0;
+    let run = |machine: &mut Machine, from: usize, to: usize, sink: &mut dyn FnMut(Option<&Machine>, Range<usize>)| {
+        if to > from {
+            machine.run(to - from, false);
+            sink(Some(machine), at + from..at + to);
+            machine.advance(to - from);
+        }
+    };
+    for &(row, event) in events {
+        run(machine, from, row, sink);
+        from = from.max(row);
+        if event == Event::BadReset {
+            sink(None, at + row..at + row + 1);
+            machine.advance(1);
+            from = row + 1;
+        }
+        machine.restart();
+    }
+    run(machine, from, n, sink);
+}
+
+/// Reads `n` rows into the plan's inputs, and the bar columns it does not read into the desk.
+fn fill(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, rows: &Rows, at: usize, n: usize) {
+    desk.times.clear();
+    if let Some(times) = &bars.times {
+        desk.times.resize(n, 0);
+        times.read(rows, at, &mut desk.times);
+    }
+    let mut read = [false; 5];
+    for k in 0..machine.plan().inputs.len() {
+        let input = machine.plan().inputs[k].0;
+        let dst = machine.input(k, n);
+        match input {
+            Input::Hour | Input::Weekday => {
+                for (d, &t) in dst.iter_mut().zip(&desk.times) {
+                    *d = bars::calendar(input, t);
+                }
+            }
+            Input::Extra(e) => bars.extras[e as usize].read(rows, at, dst),
+            _ => {
+                let c = column_of(input);
+                read[c] = true;
+                if let Some(column) = &bars.ohlcv[c] {
+                    column.read(rows, at, dst);
+                }
+            }
+        }
+    }
+    for (c, column) in bars.ohlcv.iter().enumerate() {
+        desk.columns[c].clear();
+        if let (false, Some(column)) = (read[c], column) {
+            desk.columns[c].resize(n, 0.0);
+            column.read(rows, at, &mut desk.columns[c]);
+        }
+    }
+}
+
+/// Number of a bar column among open, high, low, close, volume.
+pub(crate) fn column_of(input: Input) -> usize {
+    match input {
+        Input::Open => 0,
+        Input::High => 1,
+        Input::Low => 2,
+        Input::Close => 3,
+        _ => 4,
+    }
+}
+
+/// Lists the bad rows of the block just filled.
+fn check(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, extras: &[String], n: usize) {
+    desk.bad.clear();
+    let mut where_is: [Option<usize>; 5] = [None; 5];
+    for (k, (input, _)) in machine.plan().inputs.iter().enumerate() {
+        if !matches!(input, Input::Extra(_) | Input::Hour | Input::Weekday) {
+            where_is[column_of(*input)] = Some(k);
+        }
+    }
+    let machine = &*machine;
+    let view: [Option<&[f64]>; 5] = std::array::from_fn(|c| {
+        bars.ohlcv[c].as_ref().map(|_| match where_is[c] {
+            Some(k) => machine.input_view(k, n),
+            None => desk.columns[c].as_slice(),
+        })
+    });
+    let clean = match view {
+        [Some(o), Some(h), Some(l), Some(c), Some(v)] => all_good(o, h, l, c, v),
+        _ => false,
+    };
+    if !clean {
+        for i in 0..n {
+            if let Some((c, x, reason)) = fault(view.map(|v| v.map(|v| v[i]))) {
+                desk.bad.push((i, OHLCV[c].to_owned(), x, reason));
+            }
+        }
+    }
+    for (k, (input, _)) in machine.plan().inputs.iter().enumerate() {
+        let Input::Extra(e) = *input else { continue };
+        for (i, &x) in machine.input_view(k, n).iter().enumerate() {
+            if let Some(reason) = extra_fault(x) {
+                desk.bad.push((i, extras[e as usize].clone(), x, reason));
+            }
+        }
+    }
+    desk.bad.sort_by_key(|b| b.0);
+    desk.bad.dedup_by_key(|b| b.0);
+}
+
+/// Where the rows of one series go.
+struct Writer<'a, T> {
+    out: &'a Columns<'a, T>,
+    rows: &'a Rows,
+    nulls: &'a mut Nulls,
+    fault: Option<Fault>,
+    warmup: usize,
+}
+
+impl<T: Element> Writer<'_, T> {
+    fn put(&mut self, machine: Option<&Machine>, at: Range<usize>) {
+        let n = at.len();
+        let empty = [f64::NAN];
+        for k in 0..self.columns(machine) {
+            let values = machine.map_or(&empty[..], |m| m.output(k, n));
+            if let (0, Some(fault)) = (k, self.fault) {
+                let planted = plant(fault, values, at.start, self.warmup);
+                self.column(k, at.clone(), &planted);
+            } else {
+                self.column(k, at.clone(), values);
+            }
+        }
+    }
+
+    fn columns(&self, machine: Option<&Machine>) -> usize {
+        machine.map_or_else(|| self.out.columns(), |m| m.plan().outputs.len())
+    }
+
+    #[inline(always)]
+    fn column(&mut self, k: usize, at: Range<usize>, values: &[f64]) {
+        // SAFETY: a row belongs to one series (`groups` are disjoint), and a series to one thread at a time.
+        let nulls = unsafe {
+            match self.rows {
+                Rows::Range(r) => self.out.write(k, r.start + at.start..r.start + at.end, values),
+                Rows::Index(index) => self.out.scatter(k, &index[at.clone()], values),
+            }
+        };
+        if nulls > 0 {
+            self.note(k as u32, at.start, values);
+        }
+    }
+
+    /// Notes the null stretches of a column.
+    #[cold]
+    fn note(&mut self, column: u32, from: usize, values: &[f64]) {
+        for (i, x) in values.iter().enumerate() {
+            if x == x {
+                continue;
+            }
+            let row = self.rows.at(from + i) as u32;
+            match self.nulls.last_mut() {
+                Some((c, first, len)) if *c == column && *first + *len == row => *len += 1,
+                _ => self.nulls.push((column, row, 1)),
+            }
+        }
+    }
+}
+
+fn plant(fault: Fault, values: &[f64], at: usize, warmup: usize) -> Vec<f64> {
+    let mut v = values.to_vec();
+    match fault {
+        Fault::Lookahead => {
+            let by = usize::from(v.len() > 1);
+            v.rotate_left(by);
+        }
+        Fault::Infinite => {
+            if let Some(x) = (warmup + 7).checked_sub(at).and_then(|i| v.get_mut(i)) {
+                *x = f64::INFINITY;
+            }
+        }
+        Fault::Fused | Fault::StaleSnapshot => {}
+    }
+    v
+}
+
+/// Computes every series of a table into `out`, on up to `threads` threads. The error of the smallest
+/// row is reported, whatever the threads.
+pub fn compute<T: Element>(
+    fs: &FeatureSet,
+    bars: &Bars<'_>,
+    series: &[Series],
+    policy: &Policy,
+    threads: usize,
+    out: &Columns<'_, T>,
+) -> Result<Nulls> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut machine, mut desk) = (fs.machine(), Desk::new());
+        let (mut nulls, mut error) = (Nulls::new(), None::<Error>);
+        while let Some(s) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
+            machine.reset();
+            let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault: fs.fault(), warmup: fs.warmup() };
+            let done =
+                run_series(&mut machine, &mut desk, bars, s, (policy, &mut Clock::default()), fs.extras(), |m, at| {
+                    writer.put(m, at);
+                });
+            if let Err(e) = done {
+                error = Some(first(error, e));
+            }
+        }
+        fs.done(machine);
+        (nulls, error)
+    };
+    let threads = threads.clamp(1, series.len().max(1));
+    let parts: Vec<(Nulls, Option<Error>)> = if threads == 1 {
+        vec![work()]
+    } else {
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(|h| h.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        })
+    };
+    let mut all = Nulls::new();
+    let mut error = None;
+    for (nulls, e) in parts {
+        all.extend(nulls);
+        if let Some(e) = e {
+            error = Some(first(error, e));
+        }
+    }
+    error.map_or(Ok(all), Err)
+}
+
+fn first(a: Option<Error>, b: Error) -> Error {
+    let row = |e: &Error| e.place().map_or(0, |p| p.row);
+    match a {
+        Some(a) if row(&a) <= row(&b) => a,
+        _ => b,
+    }
+}
+
+/// A series that goes on from one record batch to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    state: Option<crate::machine::State>,
+    clock: Clock,
+    rows: usize,
+}
+
+/// Computes the next rows of one running series into `out` (a small state is kept between calls; the
+/// block's memory is shared by all series).
+pub fn resume<T: Element>(
+    fs: &FeatureSet,
+    bars: &Bars<'_>,
+    series: &Series,
+    policy: &Policy,
+    running: &mut Running,
+    out: &Columns<'_, T>,
+) -> Result<Nulls> {
+    let mut machine = fs.machine();
+    if let Some(state) = &running.state {
+        machine.load(state);
+    }
+    let mut nulls = Nulls::new();
+    let mut clock = running.clock;
+    let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault: None, warmup: fs.warmup() };
+    let done = run_series(&mut machine, &mut Desk::new(), bars, series, (policy, &mut clock), fs.extras(), |m, at| {
+        writer.put(m, at);
+    });
+    if done.is_ok() {
+        running.state = Some(machine.save());
+        running.clock = clock;
+        running.rows += series.rows.len();
+    }
+    fs.done(machine);
+    done.map(|()| nulls)
+}
+
+/// Checks that the columns fit each other and the set; `rows` is the table's length.
+pub fn fit(fs: &FeatureSet, bars: &Bars<'_>, rows: usize) -> Result<()> {
+    for input in fs.inputs() {
+        if !matches!(input, Input::Extra(_) | Input::Hour | Input::Weekday) && bars.ohlcv[column_of(input)].is_none() {
+            let name = OHLCV[column_of(input)];
+            return Err(Error::column(name, format!("column {name:?} is missing: the feature set reads it")));
+        }
+    }
+    if fs.needs_time() && bars.times.is_none() {
+        return Err(Error::column(
+            "time",
+            "the set has calendar features (hour, weekday): name the time column with time=\"...\"",
+        ));
+    }
+    let lengths = bars.ohlcv.iter().zip(OHLCV).filter_map(|(c, name)| c.as_ref().map(|c| (name, c.len())));
+    let extras = bars.extras.iter().zip(fs.extras()).map(|(c, name)| (name.as_str(), c.len()));
+    for (name, len) in lengths.chain(extras) {
+        if len != rows {
+            return Err(Error::column(name, format!("column {name:?} has {len} rows, the table {rows}")));
+        }
+    }
+    if rows > u32::MAX as usize {
+        return Err(Error::schema(format!("{rows} rows in one call: use compute_batches above {}", u32::MAX)));
+    }
+    Ok(())
+}

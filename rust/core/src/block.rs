@@ -1,0 +1,376 @@
+//! Memory: the slab that a plan computes in, and the arena that outputs go to.
+//!
+//! This file holds nearly all `unsafe` of the crate. Its public functions are safe: each checks what
+//! its safety comment relies on.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+/// The working memory of a plan: one run of rows x S interleaved values per slot.
+#[derive(Debug, Clone)]
+pub struct Slab {
+    data: Vec<f64>,
+}
+
+impl Slab {
+    /// `len` values, all NaN ("before the start").
+    pub fn new(len: usize) -> Self {
+        Self { data: vec![f64::NAN; len] }
+    }
+
+    /// All values.
+    #[inline(always)]
+    pub fn values(&self) -> &[f64] {
+        &self.data
+    }
+
+    /// All values, to write.
+    #[inline(always)]
+    pub fn values_mut(&mut self) -> &mut [f64] {
+        &mut self.data
+    }
+
+    /// `len` values at `dst` to write, and at each of `src` to read.
+    ///
+    /// # Panics
+    /// If a range leaves the slab or a source overlaps the destination: a bug in the plan.
+    #[inline(always)]
+    pub fn split<const N: usize>(&mut self, dst: usize, src: [usize; N], len: usize) -> (&mut [f64], [&[f64]; N]) {
+        let total = self.data.len();
+        assert!(fits(dst, len, total) && src.iter().all(|&s| fits(s, len, total) && apart(s, dst, len)));
+        let base = self.data.as_mut_ptr();
+        // SAFETY: every range lies inside the slab, and the one mutable range meets none of the shared
+        // ones (both just asserted); the borrow of self outlives the slices.
+        unsafe {
+            (
+                std::slice::from_raw_parts_mut(base.add(dst), len),
+                src.map(|s| std::slice::from_raw_parts(base.add(s).cast_const(), len)),
+            )
+        }
+    }
+
+    /// `len` values at each of `dst` to write, and at each of `src` to read.
+    ///
+    /// # Panics
+    /// If a range leaves the slab, or a destination overlaps anything else: a bug in the plan.
+    #[inline(always)]
+    pub fn split_many<const K: usize>(
+        &mut self,
+        dst: [usize; K],
+        src: [usize; K],
+        len: usize,
+    ) -> ([&mut [f64]; K], [&[f64]; K]) {
+        let total = self.data.len();
+        for (i, &d) in dst.iter().enumerate() {
+            assert!(fits(d, len, total) && dst[..i].iter().all(|&o| apart(o, d, len)));
+            assert!(src.iter().all(|&s| fits(s, len, total) && apart(s, d, len)));
+        }
+        let base = self.data.as_mut_ptr();
+        // SAFETY: as in `split`; the mutable ranges are also pairwise apart (asserted).
+        unsafe {
+            (
+                dst.map(|d| std::slice::from_raw_parts_mut(base.add(d), len)),
+                src.map(|s| std::slice::from_raw_parts(base.add(s).cast_const(), len)),
+            )
+        }
+    }
+}
+
+#[inline(always)]
+fn fits(at: usize, len: usize, total: usize) -> bool {
+    at <= total && len <= total - at
+}
+
+#[inline(always)]
+fn apart(a: usize, b: usize, len: usize) -> bool {
+    a.abs_diff(b) >= len
+}
+
+/// Page size that the arena asks for.
+const HUGE: usize = 2 << 20;
+/// Largest freed arena that is kept for the next call.
+const KEEP: usize = 1 << 30;
+
+/// Output memory of one call. Large ones are 2 MiB aligned and backed by huge pages where the system
+/// has them: touching fresh 4 KiB pages would cost three times the arithmetic.
+#[derive(Debug)]
+pub struct Arena {
+    ptr: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the arena owns plain bytes; access goes through `&mut` or through `Columns`, whose writers
+// are responsible for disjoint rows.
+unsafe impl Send for Arena {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Arena {}
+
+static FREED: Mutex<Option<Arena>> = Mutex::new(None);
+
+impl Arena {
+    /// At least `bytes` bytes, contents undefined; the arena freed last is reused where it fits.
+    pub fn take(bytes: usize) -> Self {
+        let bytes = bytes.max(64);
+        if bytes >= HUGE {
+            let mut freed = FREED.lock().unwrap_or_else(PoisonError::into_inner);
+            if freed.as_ref().is_some_and(|a| a.layout.size() >= bytes && a.layout.size() / 4 <= bytes) {
+                if let Some(arena) = freed.take() {
+                    return arena;
+                }
+            }
+        }
+        Self::fresh(bytes)
+    }
+
+    fn fresh(bytes: usize) -> Self {
+        let align = if bytes >= HUGE { HUGE } else { 64 };
+        let size = bytes.next_multiple_of(align);
+        let Ok(layout) = Layout::from_size_align(size, align) else { handle_alloc_error(Layout::new::<u64>()) };
+        // SAFETY: the size is not 0.
+        let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        #[cfg(target_os = "linux")]
+        if align == HUGE && !cfg!(miri) {
+            // SAFETY: the range was just allocated, whole and aligned; the advice changes no contents, and a
+            // refusal only costs speed.
+            unsafe { libc::madvise(ptr.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+        }
+        Self { ptr, layout }
+    }
+
+    /// Gives the memory kept for the next call back to the system; returns its bytes.
+    pub fn release() -> usize {
+        let kept = FREED.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map_or(0, |mut arena| {
+            let size = arena.layout.size();
+            arena.free();
+            std::mem::forget(arena);
+            size
+        })
+    }
+
+    /// First byte.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.ptr
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// An arena is never empty.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    fn free(&mut self) {
+        // SAFETY: allocated with this layout, and freed once: `free` runs from drop, or before a forget.
+        unsafe { dealloc(self.ptr.as_ptr(), self.layout) };
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        let size = self.layout.size();
+        if (HUGE..=KEEP).contains(&size) {
+            let mut freed = FREED.lock().unwrap_or_else(PoisonError::into_inner);
+            if freed.as_ref().is_none_or(|a| a.layout.size() < size) {
+                let mine = Self { ptr: self.ptr, layout: self.layout };
+                if let Some(mut old) = freed.replace(mine) {
+                    old.free();
+                    std::mem::forget(old);
+                }
+                return;
+            }
+        }
+        self.free();
+    }
+}
+
+/// An output element: f64, or f32 with saturation.
+pub trait Element: Copy + Send + Sync + 'static {
+    /// From the engine's value; NaN becomes the one canonical NaN.
+    fn from_value(x: f64) -> Self;
+}
+
+impl Element for f64 {
+    #[inline(always)]
+    fn from_value(x: f64) -> Self {
+        if x == x { x } else { f64::NAN }
+    }
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn from_value(x: f64) -> Self {
+        let top = f64::from(f32::MAX);
+        let x = if x > top { top } else { x };
+        let x = if x < -top { -top } else { x };
+        if x == x { x as Self } else { Self::NAN }
+    }
+}
+
+/// Where outputs are written: `columns` columns of `rows` elements, each `stride` elements apart.
+/// Several threads write disjoint rows of it.
+#[derive(Debug)]
+pub struct Columns<'a, T> {
+    ptr: *mut T,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Columns` is a set of places to write; `claim` hands every row to one writer.
+unsafe impl<T: Send> Send for Columns<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Columns<'_, T> {}
+
+impl<'a, T: Element> Columns<'a, T> {
+    /// Over memory that is already initialised.
+    ///
+    /// # Panics
+    /// If the memory is too small.
+    pub fn over(memory: &'a mut [T], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(rows <= stride && columns.checked_mul(stride).is_some_and(|n| n <= memory.len()));
+        Self { ptr: memory.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
+    }
+
+    /// Over an arena, whose contents need not be initialised: elements are only written.
+    ///
+    /// # Panics
+    /// If the arena is too small.
+    pub fn in_arena(arena: &'a mut Arena, rows: usize, columns: usize, stride: usize) -> Self {
+        let need = columns.checked_mul(stride).and_then(|n| n.checked_mul(size_of::<T>()));
+        assert!(rows <= stride && need.is_some_and(|n| n <= arena.len()));
+        Self { ptr: arena.ptr.as_ptr().cast(), rows, columns, stride, owner: PhantomData }
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Writes `values` into rows `rows` of `column`, and counts the nulls.
+    ///
+    /// # Safety
+    /// No other thread may write these rows at the same time.
+    ///
+    /// # Panics
+    /// If the place is outside.
+    #[inline(always)]
+    pub unsafe fn write(&self, column: usize, rows: Range<usize>, values: &[f64]) -> usize {
+        assert!(column < self.columns && rows.end <= self.rows && rows.start <= rows.end && values.len() == rows.len());
+        // SAFETY: inside the memory (asserted here and in the constructors); exclusive by the contract.
+        let dst = unsafe { self.ptr.add(column * self.stride + rows.start) };
+        let mut nulls = 0_u64;
+        for (i, &x) in values.iter().enumerate() {
+            // SAFETY: i < rows.len().
+            unsafe { dst.add(i).write(T::from_value(x)) };
+            nulls += u64::from(x != x);
+        }
+        nulls as usize
+    }
+
+    /// Writes `values` into the rows of `column` that `index` lists, and counts the nulls.
+    ///
+    /// # Safety
+    /// No other thread may write these rows at the same time.
+    ///
+    /// # Panics
+    /// If a place is outside.
+    pub unsafe fn scatter(&self, column: usize, index: &[u32], values: &[f64]) -> usize {
+        assert!(column < self.columns && values.len() == index.len());
+        let mut nulls = 0;
+        for (&row, &x) in index.iter().zip(values) {
+            assert!((row as usize) < self.rows);
+            // SAFETY: inside the memory (asserted); exclusive by the contract.
+            unsafe { self.ptr.add(column * self.stride + row as usize).write(T::from_value(x)) };
+            nulls += usize::from(x != x);
+        }
+        nulls
+    }
+}
+
+/// A slice of which several threads write disjoint parts.
+#[derive(Debug)]
+pub struct Shared<'a, T> {
+    ptr: *mut T,
+    len: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: parts are handed out under the contract of `part`.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Over a slice.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
+    }
+
+    /// `len` elements from `at` on.
+    ///
+    /// # Safety
+    /// No two parts that live at the same time may overlap.
+    ///
+    /// # Panics
+    /// If the part is outside.
+    #[allow(clippy::mut_from_ref, reason = "the contract makes the parts disjoint")]
+    pub unsafe fn part(&self, at: usize, len: usize) -> &mut [T] {
+        assert!(fits(at, len, self.len));
+        // SAFETY: inside the slice (asserted), and disjoint by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(at), len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_gives_disjoint_views() {
+        let mut slab = Slab::new(32);
+        slab.values_mut()[..8].copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let (d, [a, b]) = slab.split(16, [0, 1], 7);
+        for i in 0..7 {
+            d[i] = a[i] + b[i];
+        }
+        assert_eq!(&slab.values()[16..23], &[3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion")]
+    fn split_refuses_overlap() {
+        Slab::new(32).split(4, [0], 8);
+    }
+
+    #[test]
+    fn arena_is_reused_and_released() {
+        Arena::release();
+        let a = Arena::take(3 * HUGE);
+        let at = a.as_ptr();
+        drop(a);
+        let b = Arena::take(2 * HUGE);
+        assert_eq!(b.as_ptr(), at);
+        drop(b);
+        assert_eq!(Arena::release(), 3 * HUGE);
+        assert_eq!(Arena::release(), 0);
+    }
+
+    #[test]
+    fn columns_write_and_saturate() {
+        let mut memory = vec![0.0_f32; 8];
+        let columns = Columns::over(&mut memory, 3, 2, 4);
+        // SAFETY: one thread.
+        let nulls = unsafe { columns.write(1, 0..3, &[1e300, f64::NAN, -1e300]) };
+        assert_eq!(nulls, 1);
+        assert_eq!((memory[4], memory[6]), (f32::MAX, -f32::MAX));
+        assert!(memory[5].is_nan());
+    }
+}

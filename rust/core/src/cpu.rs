@@ -1,0 +1,79 @@
+//! Which build of the kernels runs: chosen once, at first use, by what the CPU has.
+
+use std::sync::OnceLock;
+
+use crate::block::Slab;
+use crate::kernels::{Span, block_baseline};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::{block_avx2, block_avx512};
+use crate::plan::Plan;
+use crate::primitives::recursive::ChainState;
+
+/// A build of the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every CPU of the target has (SSE2 on x86-64, NEON on aarch64).
+    Baseline,
+    /// AVX2.
+    Avx2,
+    /// AVX-512 F, DQ, VL and BW.
+    Avx512,
+}
+
+impl Level {
+    /// Name, as `QTFEAT_CPU` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline if cfg!(target_arch = "x86_64") => "sse2",
+            Self::Baseline => "baseline",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+/// The best level of this CPU.
+pub fn best() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw");
+        if has512 {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") {
+            return Level::Avx2;
+        }
+    }
+    Level::Baseline
+}
+
+/// The level in use: the best one, or a lower one named by the environment variable `QTFEAT_CPU`.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let best = best();
+        let wanted = match std::env::var("QTFEAT_CPU").as_deref() {
+            Ok("sse2" | "baseline") => Level::Baseline,
+            Ok("avx2") => Level::Avx2,
+            _ => best,
+        };
+        // A level that the CPU lacks cannot run; the nearest one below does.
+        if wanted > best { best } else { wanted }
+    })
+}
+
+#[inline]
+pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
+    match level() {
+        // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { block_avx512(plan, slab, states, span) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { block_avx2(plan, slab, states, span) },
+        _ => block_baseline(plan, slab, states, span),
+    }
+}

@@ -1,0 +1,535 @@
+//! The hash-consed expression graph. Every node is one elementwise, merge or recursive step; a lag is
+//! not a node but part of how an operand is read. Equal steps on equal operands are one node, so
+//! `ema(12)` inside MACD and inside a user's formula is computed once.
+//!
+//! Dimension, range, warm-up and memory of a node are derived here when it is made.
+
+use std::collections::HashMap;
+
+use crate::dim::Dim;
+use crate::primitives::{elementwise as el, ratio as rt};
+
+/// A finite f64 that can be hashed and compared by its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Num(u64);
+
+impl Num {
+    /// Wraps a number; -0 becomes 0, so that equal constants are one constant.
+    pub fn new(x: f64) -> Self {
+        Self((x + 0.0).to_bits())
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+/// What an expression reads from a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Input {
+    /// Opening price.
+    Open,
+    /// Highest price.
+    High,
+    /// Lowest price.
+    Low,
+    /// Closing price.
+    Close,
+    /// Traded volume.
+    Volume,
+    /// Extra column, by its index in [`Graph::extras`].
+    Extra(u16),
+    /// Hour of day (UTC, 0..=23) from the timestamp.
+    Hour,
+    /// Day of week (UTC, Monday = 0) from the timestamp.
+    Weekday,
+}
+
+/// How a recursive step finds its first value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seed {
+    /// The mean of the first n inputs, at the n-th.
+    Mean,
+    /// The first input.
+    First,
+    /// TA-Lib's directional movement: the sum of the first n - 1 inputs over n, then one step at the n-th.
+    Partial,
+}
+
+/// One recursive step `s + coef * (x - s)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chain {
+    /// Smoothing coefficient.
+    pub coef: Num,
+    /// Inputs that the seed takes.
+    pub n: u32,
+    /// Inputs passed over before the seed (TA-Lib's late MACD seed).
+    pub skip: u32,
+    /// Kind of seed.
+    pub seed: Seed,
+}
+
+/// One step of the graph. Operands are in the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the operation of its name; the arithmetic is in primitives/")]
+pub enum Op {
+    Input(Input),
+    Add,
+    Sub,
+    Mul,
+    Min,
+    Max,
+    Lt,
+    Le,
+    Eq,
+    Abs,
+    Sqrt,
+    Sign,
+    Log {
+        neutral: Num,
+    },
+    Sin {
+        period: Num,
+    },
+    Cos {
+        period: Num,
+    },
+    Where,
+    Ratio {
+        neutral: Num,
+        sat: Num,
+    },
+    /// IEEE division, for the `legacy` profile only.
+    Div,
+    /// x where x > 0, else 0, also for null: the `legacy` profile's gain and loss.
+    Pos,
+    /// The second where the first is null: `tr0`, the first row of `obv`.
+    OrElse,
+    /// ±1e6 and no infinity: the last step of every `legacy` output.
+    Tame,
+    Half,
+    Merge {
+        w: Num,
+    },
+    M2Pair,
+    M2Merge {
+        c: Num,
+    },
+    CovPair,
+    CovMerge {
+        c: Num,
+    },
+    MeanAbsDev {
+        n: u32,
+    },
+    Chain(Chain),
+    CumSum,
+}
+
+/// An operand: a constant, or a node read some rows back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expr {
+    /// The same value in every row.
+    Const(Num),
+    /// The value of node `id`, `lag` rows ago.
+    Node {
+        /// Index in [`Graph::nodes`].
+        id: u32,
+        /// Rows back.
+        lag: u32,
+    },
+}
+
+impl From<f64> for Expr {
+    fn from(x: f64) -> Self {
+        Self::Const(Num::new(x))
+    }
+}
+
+/// How far back a value depends on the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Rows read, the current one included, by the non-recursive part.
+    pub rows: u32,
+    /// An exponentially forgetting step is on the way.
+    pub recursive: bool,
+    /// A step that never forgets (`cumsum`) is on the way.
+    pub anchored: bool,
+}
+
+/// A node with what was derived for it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The step.
+    pub op: Op,
+    /// Its operands.
+    pub args: Vec<Expr>,
+    /// Dimension of the value.
+    pub dim: Dim,
+    /// Smallest and largest possible value.
+    pub range: (f64, f64),
+    /// No literal, logarithm or extra column has tied the value to a price or volume level.
+    pub level_free: bool,
+    /// Leading null rows of a series of valid bars.
+    pub warmup: u32,
+    /// How far back it depends on the past.
+    pub memory: Memory,
+}
+
+/// Arithmetic profile (part of the fingerprint).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Finite by construction.
+    Safe,
+    /// Seeds and warm-up as TA-Lib 0.8.
+    Talib,
+    /// The formulas of the engine that this one replaces, with its epsilon.
+    Legacy {
+        /// Added to denominators.
+        eps: Num,
+    },
+}
+
+/// Largest magnitude a node may reach.
+pub const LIMIT: f64 = 1e300;
+/// Rows a running sum is assumed to have at most.
+const MAX_ROWS: f64 = 1e12;
+
+/// The graph of one feature set.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// Nodes; operands come before the nodes that read them.
+    pub nodes: Vec<Node>,
+    /// Names of the extra columns read.
+    pub extras: Vec<String>,
+    /// Arithmetic profile.
+    pub profile: Profile,
+    /// First thing that went wrong while building, if any: the builder methods do not fail, so that an
+    /// indicator reads like its formula; whoever drives them takes the error out.
+    pub error: Option<String>,
+    index: HashMap<(Op, Vec<Expr>), u32>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(profile: Profile) -> Self {
+        Self { nodes: Vec::new(), extras: Vec::new(), profile, error: None, index: HashMap::new() }
+    }
+
+    /// True in the `talib` profile.
+    pub fn is_talib(&self) -> bool {
+        self.profile == Profile::Talib
+    }
+
+    /// The epsilon of the `legacy` profile, in that profile only.
+    pub fn legacy_eps(&self) -> Option<f64> {
+        match self.profile {
+            Profile::Legacy { eps } => Some(eps.get()),
+            _ => None,
+        }
+    }
+
+    /// Notes the first error.
+    pub fn fail(&mut self, message: impl Into<String>) -> Expr {
+        self.error.get_or_insert(message.into());
+        Expr::from(0.0)
+    }
+
+    /// A column of the bars.
+    pub fn input(&mut self, input: Input) -> Expr {
+        self.push(Op::Input(input), Vec::new())
+    }
+
+    /// Closing price.
+    pub fn close(&mut self) -> Expr {
+        self.input(Input::Close)
+    }
+
+    /// Opening price.
+    pub fn open(&mut self) -> Expr {
+        self.input(Input::Open)
+    }
+
+    /// Highest price.
+    pub fn high(&mut self) -> Expr {
+        self.input(Input::High)
+    }
+
+    /// Lowest price.
+    pub fn low(&mut self) -> Expr {
+        self.input(Input::Low)
+    }
+
+    /// Volume.
+    pub fn volume(&mut self) -> Expr {
+        self.input(Input::Volume)
+    }
+
+    /// An extra column, by name.
+    pub fn extra(&mut self, name: &str) -> Expr {
+        let at = self.extras.iter().position(|e| e == name).unwrap_or_else(|| {
+            self.extras.push(name.to_owned());
+            self.extras.len() - 1
+        });
+        self.input(Input::Extra(at as u16))
+    }
+
+    /// The value `n` rows ago. A constant has no rows and stays itself.
+    pub fn lag(&mut self, x: impl Into<Expr>, n: u32) -> Expr {
+        match x.into() {
+            Expr::Node { id, lag } => Expr::Node { id, lag: lag.saturating_add(n) },
+            c @ Expr::Const(_) => c,
+        }
+    }
+
+    /// Derived facts of an operand: (dimension, range, level-free, warm-up, memory).
+    pub fn facts(&self, x: Expr) -> (Dim, (f64, f64), bool, u32, Memory) {
+        match x {
+            Expr::Const(c) => (Dim::Any, (c.get(), c.get()), true, 0, Memory::default()),
+            Expr::Node { id, lag } => {
+                let n = &self.nodes[id as usize];
+                let memory = Memory { rows: n.memory.rows.saturating_add(lag), ..n.memory };
+                (n.dim, n.range, n.level_free, n.warmup.saturating_add(lag), memory)
+            }
+        }
+    }
+
+    /// Dimension of an operand.
+    pub fn dim(&self, x: Expr) -> Dim {
+        self.facts(x).0
+    }
+
+    /// True when the value does not change if all prices, or all volumes, are multiplied by one factor.
+    pub fn is_scale_free(&self, x: Expr) -> bool {
+        let (dim, _, level_free, ..) = self.facts(x);
+        level_free && !dim.is_dimensional()
+    }
+
+    /// Narrows what is known of a node's range (an indicator's declared bounds).
+    pub fn bounded(&mut self, x: Expr, lo: Option<f64>, hi: Option<f64>) {
+        if let Expr::Node { id, .. } = x {
+            let r = &mut self.nodes[id as usize].range;
+            r.0 = lo.map_or(r.0, |lo| el::max(r.0, lo));
+            r.1 = hi.map_or(r.1, |hi| el::min(r.1, hi));
+        }
+    }
+
+    /// Adds a step, or finds it; folds constants.
+    pub fn push(&mut self, op: Op, args: Vec<Expr>) -> Expr {
+        if let Some(c) = fold(op, &args) {
+            return if c.abs() <= LIMIT { Expr::from(c) } else { self.fail("the constant is too large") };
+        }
+        if matches!(
+            op,
+            Op::Chain(_) | Op::CumSum | Op::MeanAbsDev { .. } | Op::Half | Op::M2Pair | Op::CovPair | Op::OrElse
+        ) && args.iter().any(|a| matches!(a, Expr::Const(_)))
+        {
+            return self.fail("a constant has no rows: this function needs a series");
+        }
+        let key = (op, args);
+        if let Some(&id) = self.index.get(&key) {
+            return Expr::Node { id, lag: 0 };
+        }
+        let node = self.derive(op, &key.1);
+        if !(el::max(node.range.0.abs(), node.range.1.abs()) <= LIMIT) {
+            return self.fail("the value could pass 1e300; bound it with clip(x, lo, hi) or divide by a level first");
+        }
+        let id = self.nodes.len() as u32;
+        self.nodes.push(node);
+        self.index.insert(key, id);
+        Expr::Node { id, lag: 0 }
+    }
+
+    fn derive(&mut self, op: Op, args: &[Expr]) -> Node {
+        let facts: Vec<_> = args.iter().map(|&a| self.facts(a)).collect();
+        let (dim, tied) = self.dimension(op, &facts.iter().map(|f| f.0).collect::<Vec<_>>(), args);
+        let mut level_free = facts.iter().all(|f| f.2) && !tied;
+        let mut warmup = facts.iter().map(|f| f.3).max().unwrap_or(0);
+        let mut memory = Memory { rows: 1, ..Memory::default() };
+        for f in &facts {
+            memory.rows = memory.rows.max(f.4.rows);
+            memory.recursive |= f.4.recursive;
+            memory.anchored |= f.4.anchored;
+        }
+        match op {
+            Op::Chain(c) => {
+                memory.recursive = true;
+                warmup = warmup.saturating_add(c.skip).saturating_add(c.n - 1);
+            }
+            Op::CumSum => memory.anchored = true,
+            Op::MeanAbsDev { n } => {
+                warmup = warmup.max(facts[0].3.saturating_add(n - 1));
+                memory.rows = memory.rows.max(facts[0].4.rows.saturating_add(n - 1));
+            }
+            Op::Pos => warmup = 0,
+            Op::OrElse => warmup = facts[0].3.min(facts[1].3),
+            Op::Log { .. } => level_free &= !facts[0].0.is_dimensional(),
+            _ => {}
+        }
+        let ranges: Vec<_> = facts.iter().map(|f| f.1).collect();
+        Node { op, args: args.to_vec(), dim, range: range(op, &ranges, dim), level_free, warmup, memory }
+    }
+
+    /// Dimension of a step, and whether a literal or an extra column ties it to a level.
+    fn dimension(&mut self, op: Op, dims: &[Dim], args: &[Expr]) -> (Dim, bool) {
+        let zero = |a: &Expr| matches!(a, Expr::Const(c) if c.get() == 0.0);
+        let mut same = |i: usize, j: usize| {
+            let Some(dim) = dims[i].unify(dims[j]) else {
+                let what = if matches!(op, Op::Add | Op::Sub) { "add or subtract" } else { "compare" };
+                let (a, b) = (dims[i], dims[j]);
+                self.fail(format!("cannot {what} {a} and {b}: divide one by a value of its own kind first"));
+                return (Dim::NONE, false);
+            };
+            let tied = dim.is_dimensional()
+                && ((dims[i] == Dim::Any && !zero(&args[i])) || (dims[j] == Dim::Any && !zero(&args[j])));
+            (dim, tied)
+        };
+        match op {
+            Op::Input(Input::Open | Input::High | Input::Low | Input::Close) => (Dim::PRICE, false),
+            Op::Input(Input::Volume) => (Dim::VOLUME, false),
+            Op::Input(Input::Extra(_)) => (Dim::Any, false),
+            Op::Add | Op::Sub | Op::Min | Op::Max | Op::OrElse | Op::Half | Op::Merge { .. } => same(0, 1),
+            Op::Lt | Op::Le | Op::Eq => (Dim::NONE, same(0, 1).1),
+            Op::Where => same(1, 2),
+            Op::Mul => match (args[0], args[1]) {
+                (Expr::Const(_), _) => (dims[1], false),
+                (_, Expr::Const(_)) => (dims[0], false),
+                _ => (dims[0].times(dims[1], 1), mixed(dims[0], dims[1])),
+            },
+            Op::Ratio { .. } | Op::Div => match (args[0], args[1]) {
+                (Expr::Const(_), _) => (Dim::NONE.times(dims[1], -1), false),
+                (_, Expr::Const(_)) => (dims[0], false),
+                _ => (dims[0].times(dims[1], -1), mixed(dims[0], dims[1])),
+            },
+            Op::M2Pair => (dims[0].times(dims[0], 1), false),
+            Op::M2Merge { .. } => (dims[2].times(dims[2], 1), false),
+            Op::CovPair => (dims[0].times(dims[2], 1), false),
+            Op::CovMerge { .. } => (dims[2].times(dims[4], 1), false),
+            Op::Sqrt => match dims[0].sqrt() {
+                Some(d) => (d, false),
+                None => {
+                    self.fail("too many square roots of a price or volume");
+                    (Dim::NONE, false)
+                }
+            },
+            Op::Abs | Op::Pos | Op::Tame | Op::MeanAbsDev { .. } | Op::Chain(_) | Op::CumSum => (dims[0], false),
+            Op::Input(Input::Hour | Input::Weekday) | Op::Sign | Op::Log { .. } | Op::Sin { .. } | Op::Cos { .. } => {
+                (Dim::NONE, false)
+            }
+        }
+    }
+
+    /// Bars until a recursive value forgets its start to `digits` digits: warm-up plus the sum, over the
+    /// longest recursive path, of the bars each step needs. Steps that never forget count 0.
+    pub fn bars_for(&self, x: Expr, digits: f64) -> u64 {
+        let mut longest = vec![0_u64; self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            let before = node.args.iter().map(|a| path(&longest, *a)).max().unwrap_or(0);
+            let own = match node.op {
+                Op::Chain(c) => (digits * std::f64::consts::LN_10 / -libm::log(1.0 - c.coef.get())).ceil() as u64,
+                _ => 0,
+            };
+            longest[i] = before + own;
+        }
+        u64::from(self.facts(x).3) + path(&longest, x)
+    }
+}
+
+/// True when an extra column of unknown kind meets a price or volume.
+fn mixed(a: Dim, b: Dim) -> bool {
+    (a == Dim::Any && b.is_dimensional()) || (b == Dim::Any && a.is_dimensional())
+}
+
+fn path(longest: &[u64], x: Expr) -> u64 {
+    match x {
+        Expr::Const(_) => 0,
+        Expr::Node { id, .. } => longest[id as usize],
+    }
+}
+
+/// Value of a step whose operands are all constants.
+fn fold(op: Op, args: &[Expr]) -> Option<f64> {
+    let c: Vec<f64> = args
+        .iter()
+        .map(|a| match a {
+            Expr::Const(c) => Some(c.get()),
+            Expr::Node { .. } => None,
+        })
+        .collect::<Option<_>>()?;
+    Some(match (op, c.as_slice()) {
+        (Op::Add, &[a, b]) => a + b,
+        (Op::Sub, &[a, b]) => a - b,
+        (Op::Mul, &[a, b]) => a * b,
+        (Op::Min, &[a, b]) => el::min(a, b),
+        (Op::Max, &[a, b]) => el::max(a, b),
+        (Op::Lt, &[a, b]) => el::lt(a, b),
+        (Op::Le, &[a, b]) => el::le(a, b),
+        (Op::Eq, &[a, b]) => el::eq(a, b),
+        (Op::Abs, &[a]) => a.abs(),
+        (Op::Sqrt, &[a]) => el::sqrt(a),
+        (Op::Sign, &[a]) => el::sign(a),
+        (Op::Log { neutral }, &[a]) => el::log(a, neutral.get()),
+        (Op::Where, &[p, a, b]) => el::select(p, a, b),
+        (Op::OrElse, &[a, b]) => el::or_else(a, b),
+        (Op::Ratio { neutral, sat }, &[a, b, l]) => rt::ratio(a, b, l, neutral.get(), sat.get()),
+        (Op::Div, &[a, b]) => a / b,
+        _ => return None,
+    })
+}
+
+/// Smallest and largest value of a step, from those of its operands.
+fn range(op: Op, r: &[(f64, f64)], dim: Dim) -> (f64, f64) {
+    let span = |i: usize| r[i].1 - r[i].0;
+    match op {
+        Op::Input(Input::Volume) => (0.0, 1e30),
+        Op::Input(Input::Extra(_)) => (-1e100, 1e100),
+        Op::Input(Input::Hour) => (0.0, 23.0),
+        Op::Input(Input::Weekday) => (0.0, 6.0),
+        Op::Input(_) => (1e-110, 1e110),
+        Op::Add => (r[0].0 + r[1].0, r[0].1 + r[1].1),
+        Op::Sub => (r[0].0 - r[1].1, r[0].1 - r[1].0),
+        Op::Mul => corners(r[0], r[1]),
+        Op::Min => (el::min(r[0].0, r[1].0), el::min(r[0].1, r[1].1)),
+        Op::Max => (el::max(r[0].0, r[1].0), el::max(r[0].1, r[1].1)),
+        Op::Lt | Op::Le | Op::Eq => (0.0, 1.0),
+        Op::Abs => (0.0, el::max(r[0].0.abs(), r[0].1.abs())),
+        Op::Sqrt => (el::sqrt(r[0].0), el::sqrt(r[0].1)),
+        Op::Sign | Op::Sin { .. } | Op::Cos { .. } => (-1.0, 1.0),
+        Op::Log { neutral } => {
+            let n = neutral.get();
+            let lo = if r[0].0 > 0.0 { libm::log(r[0].0) } else { -800.0 };
+            let hi = if r[0].1 > 0.0 { libm::log(r[0].1) } else { n };
+            if r[0].0 > 0.0 { (lo, hi) } else { (el::min(lo, n), el::max(hi, n)) }
+        }
+        Op::Where => (el::min(r[1].0, r[2].0), el::max(r[1].1, r[2].1)),
+        Op::Ratio { neutral, sat } => {
+            let positive = r[0].0 >= 0.0 && r[1].0 >= 0.0;
+            (el::min(if positive { 0.0 } else { -sat.get() }, neutral.get()), el::max(sat.get(), neutral.get()))
+        }
+        // The legacy profile divides as IEEE does; what passes its ±1e6 is clipped after the graph.
+        Op::Div => {
+            let b = libm::pow(10.0, dim.bound_exponent());
+            (-b, b)
+        }
+        Op::Pos => (0.0, el::max(r[0].1, 0.0)),
+        Op::Tame => (el::max(r[0].0, -1e6), el::min(r[0].1, 1e6)),
+        Op::OrElse | Op::Half | Op::Merge { .. } => (el::min(r[0].0, r[1].0), el::max(r[0].1, r[1].1)),
+        Op::M2Pair => (0.0, 0.5 * span(0) * span(0)),
+        Op::M2Merge { c } => (0.0, r[0].1 + r[1].1 + span(2) * span(2) * c.get()),
+        Op::CovPair => sym(0.5 * span(0) * span(2)),
+        Op::CovMerge { c } => sym(r[0].1 + r[1].1 + span(2) * span(4) * c.get()),
+        Op::MeanAbsDev { .. } => (0.0, span(0)),
+        Op::Chain(_) => r[0],
+        Op::CumSum => (el::min(r[0].0 * MAX_ROWS, 0.0), el::max(r[0].1 * MAX_ROWS, 0.0)),
+    }
+}
+
+fn sym(x: f64) -> (f64, f64) {
+    (-x, x)
+}
+
+fn corners(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+    let c = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
+    c.iter().fold((c[0], c[0]), |(lo, hi), &x| (el::min(lo, x), el::max(hi, x)))
+}

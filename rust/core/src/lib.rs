@@ -1,0 +1,35 @@
+//! The core of qtfeat: a causal feature engine for trading bars.
+//!
+//! ```text
+//! specs -> expr.rs -> graph.rs (+ indicators/, primitives/) -> features.rs: a FeatureSet
+//!       -> plan.rs: instructions over one slab of rows x S interleaved series (block.rs)
+//!       -> kernels.rs: the one driver of those instructions, at every width
+//!       -> batch.rs (series, panels), windows.rs, stream.rs: the modes, thin callers of it
+//! ```
+//!
+//! No Python, no Arrow, no I/O in this crate.
+
+pub mod bars;
+pub mod batch;
+pub mod block;
+pub mod catalog;
+pub mod cpu;
+pub mod dim;
+pub mod error;
+pub mod expr;
+pub mod fault;
+pub mod features;
+pub mod graph;
+pub mod indicators;
+pub mod kernels;
+pub mod labels;
+pub mod machine;
+pub mod plan;
+pub mod primitives;
+mod snapshot;
+pub mod source;
+pub mod stream;
+pub mod synth;
+pub mod windows;
+
+pub use error::{Error, Result};

@@ -1,0 +1,379 @@
+//! Windows: many short series of the same length, computed in tiles of 8 interleaved ones. With only
+//! the last row wanted, steps that forget compute just the rows that it needs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::bars::{Clock, OnBad, OnGap, Policy, all_good, bad_bar, calendar, check_bar};
+use crate::batch::column_of;
+use crate::block::{Element, Shared};
+use crate::error::{Error, Place, Result};
+use crate::features::FeatureSet;
+use crate::graph::Input;
+use crate::kernels::TILE_LANES;
+use crate::machine::Machine;
+use crate::plan::Plan;
+
+const L: usize = TILE_LANES;
+/// Tiles that a thread takes at a time.
+const BATCH: usize = 16;
+
+/// Where windows come from.
+pub trait Windows: Sync {
+    /// Number of windows.
+    fn count(&self) -> usize;
+    /// Rows in each.
+    fn rows(&self) -> usize;
+    /// Copies bar column `c` of `L` windows from `first` on (the last one again past the end) into
+    /// `dst`, interleaved.
+    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]);
+    /// Extra column `e` of window `w`, row `r`.
+    fn extra(&self, e: usize, w: usize, r: usize) -> f64;
+    /// Time of window `w`, row `r`, in ns, where there are times.
+    fn time(&self, w: usize, r: usize) -> Option<i64>;
+    /// The row that messages name for row `r` of window `w`.
+    fn row(&self, w: usize, r: usize) -> usize {
+        let _ = w;
+        r
+    }
+}
+
+/// Windows in one array of (n, rows, 5), with extra columns (n, rows, e) and times (n, rows).
+#[derive(Debug, Clone, Copy)]
+pub struct Cube<'a> {
+    /// open, high, low, close, volume.
+    pub bars: &'a [f64],
+    /// Rows of a window.
+    pub rows: usize,
+    /// Extra columns, with their number.
+    pub extras: Option<(&'a [f64], usize)>,
+    /// Times in ns.
+    pub times: Option<&'a [i64]>,
+}
+
+impl Windows for Cube<'_> {
+    fn count(&self) -> usize {
+        self.bars.len() / (self.rows * 5)
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
+        let size = self.rows * 5;
+        let last = self.count() - 1;
+        let windows: [&[[f64; 5]]; L] =
+            std::array::from_fn(|l| self.bars[(first + l).min(last) * size..][..size].as_chunks::<5>().0);
+        let [o, h, lo, c, v] = dst;
+        let [o, h, lo, c, v] = [o, h, lo, c, v].map(|d| d.as_chunks_mut::<L>().0);
+        for r in 0..self.rows {
+            for l in 0..L {
+                [o[r][l], h[r][l], lo[r][l], c[r][l], v[r][l]] = windows[l][r];
+            }
+        }
+    }
+
+    fn extra(&self, e: usize, w: usize, r: usize) -> f64 {
+        self.extras.map_or(f64::NAN, |(x, n)| x[(w * self.rows + r) * n + e])
+    }
+
+    fn time(&self, w: usize, r: usize) -> Option<i64> {
+        self.times.map(|t| t[w * self.rows + r])
+    }
+}
+
+/// Windows of one history: window `w` ends with row `ends[w]`, that row included.
+#[derive(Debug, Clone)]
+pub struct History<'a> {
+    /// open, high, low, close, volume, whole.
+    pub bars: [&'a [f64]; 5],
+    /// Extra columns, whole.
+    pub extras: Vec<&'a [f64]>,
+    /// Times in ns, whole.
+    pub times: Option<&'a [i64]>,
+    /// Rows of a window.
+    pub rows: usize,
+    /// Last row of each window; each at least `rows - 1`.
+    pub ends: &'a [usize],
+}
+
+impl History<'_> {
+    fn start(&self, w: usize) -> usize {
+        self.ends[w] + 1 - self.rows
+    }
+}
+
+impl Windows for History<'_> {
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
+        for l in 0..L {
+            let start = self.start((first + l).min(self.count() - 1));
+            for (column, d) in self.bars.iter().zip(dst.iter_mut()) {
+                for (d, x) in d.as_chunks_mut::<L>().0.iter_mut().zip(&column[start..start + self.rows]) {
+                    d[l] = *x;
+                }
+            }
+        }
+    }
+
+    fn extra(&self, e: usize, w: usize, r: usize) -> f64 {
+        self.extras[e][self.start(w) + r]
+    }
+
+    fn time(&self, w: usize, r: usize) -> Option<i64> {
+        self.times.map(|t| t[self.start(w) + r])
+    }
+
+    fn row(&self, w: usize, r: usize) -> usize {
+        self.start(w) + r
+    }
+}
+
+/// One thread's tile.
+struct Tile {
+    machine: Machine,
+    columns: [Vec<f64>; 5],
+    policy: Policy,
+    last_only: bool,
+}
+
+/// Computes every window into `out`: row-major (n, F), or (n, rows, F) with `all_rows`.
+pub fn compute<T: Element>(
+    fs: &FeatureSet,
+    windows: &impl Windows,
+    policy: &Policy,
+    all_rows: bool,
+    threads: usize,
+    out: &mut [T],
+) -> Result<()> {
+    let (n, rows) = (windows.count(), windows.rows());
+    let size = fs.columns().len() * if all_rows { rows } else { 1 };
+    if out.len() != n * size {
+        return Err(Error::schema(format!("the output has {} elements, needed are {}", out.len(), n * size)));
+    }
+    let plan = fs.window_plan(rows);
+    let out = Shared::new(out);
+    let next = AtomicUsize::new(0);
+    let work = || -> Option<Error> {
+        let mut tile = Tile::new(&plan, *policy, !all_rows);
+        let mut error: Option<Error> = None;
+        loop {
+            let first = next.fetch_add(BATCH * L, Ordering::Relaxed);
+            for w in (first..n.min(first + BATCH * L)).step_by(L) {
+                let lanes = L.min(n - w);
+                // SAFETY: windows w..w + lanes are this thread's alone: `next` hands each out once.
+                let part = unsafe { out.part(w * size, lanes * size) };
+                if let Err(e) = tile.compute(fs, windows, w, lanes, part) {
+                    error.get_or_insert(e);
+                }
+            }
+            if first >= n || error.is_some() {
+                return error;
+            }
+        }
+    };
+    let threads = threads.clamp(1, n.div_ceil(BATCH * L).max(1));
+    let errors: Vec<Error> = if threads == 1 {
+        work().into_iter().collect()
+    } else {
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().filter_map(|h| h.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        })
+    };
+    // Tiles are handed out in order, so the smallest window with an error is among those found.
+    errors.into_iter().min_by_key(|e| e.place().and_then(|p| p.window)).map_or(Ok(()), Err)
+}
+
+impl Tile {
+    fn new(plan: &std::sync::Arc<Plan>, policy: Policy, last_only: bool) -> Self {
+        let size = plan.capacity * L;
+        Self {
+            machine: Machine::new(plan.clone(), L),
+            columns: std::array::from_fn(|_| vec![0.0; size]),
+            policy,
+            last_only,
+        }
+    }
+
+    fn compute<T: Element>(
+        &mut self,
+        fs: &FeatureSet,
+        windows: &impl Windows,
+        first: usize,
+        lanes: usize,
+        out: &mut [T],
+    ) -> Result<()> {
+        let rows = windows.rows();
+        windows.bars(first, &mut self.columns);
+        let resets = self.check(fs, windows, first, lanes)?;
+        self.machine.restart_states();
+        self.fill(windows, first, lanes);
+        if resets.is_empty() {
+            self.machine.run(rows, self.last_only);
+            self.machine_out(rows, lanes, out);
+        } else {
+            self.cut(&resets, rows, lanes, out);
+        }
+        Ok(())
+    }
+
+    /// Copies the inputs that the plan reads into its slab.
+    fn fill(&mut self, windows: &impl Windows, first: usize, lanes: usize) {
+        let rows = windows.rows();
+        for k in 0..self.machine.plan().inputs.len() {
+            let input = self.machine.plan().inputs[k].0;
+            let dst = self.machine.input(k, rows);
+            match input {
+                Input::Extra(e) => each_row(dst, lanes, first, |w, r| windows.extra(e as usize, w, r)),
+                Input::Hour | Input::Weekday => {
+                    each_row(dst, lanes, first, |w, r| windows.time(w, r).map_or(f64::NAN, |t| calendar(input, t)));
+                }
+                _ => dst.copy_from_slice(&self.columns[column_of(input)]),
+            }
+        }
+        // A null row is null in every column, calendar and extra ones too.
+        if self.policy.on_bad != OnBad::Raise {
+            for k in 0..self.machine.plan().inputs.len() {
+                let dst = self.machine.input(k, rows);
+                for (x, mark) in dst.iter_mut().zip(&self.columns[3]) {
+                    *x = if mark == mark { *x } else { f64::NAN };
+                }
+            }
+        }
+    }
+
+    /// Checks bars and times. Bad rows become NaN in every column; rows at which a lane starts anew are
+    /// returned as (first row of the new series, lane).
+    fn check(
+        &mut self,
+        fs: &FeatureSet,
+        windows: &impl Windows,
+        first: usize,
+        lanes: usize,
+    ) -> Result<Vec<(usize, usize)>> {
+        let mut resets = Vec::new();
+        let [o, h, l, c, v] = &self.columns;
+        let plain = fs.extras().is_empty() && windows.time(first, 0).is_none();
+        if plain && all_good(o, h, l, c, v) {
+            return Ok(resets);
+        }
+        let mut extras = vec![0.0; fs.extras().len()];
+        for lane in 0..lanes {
+            let w = first + lane;
+            let mut clock = Clock::default();
+            for r in 0..windows.rows() {
+                let at = r * L + lane;
+                let place =
+                    || Place { row: windows.row(w, r), window: Some(w), symbol: None, time_ns: windows.time(w, r) };
+                if let Some(now) = windows.time(w, r) {
+                    if clock.check(now, &self.policy, "time", place)? == crate::bars::Tick::Reset {
+                        resets.push((r, lane));
+                    }
+                    clock.last = Some(now);
+                }
+                extras.iter_mut().enumerate().for_each(|(e, x)| *x = windows.extra(e, w, r));
+                let bar: [f64; 5] = std::array::from_fn(|k| self.columns[k][at]);
+                let Err((column, value, reason)) = check_bar(&bar, &extras, fs.extras()) else { continue };
+                match self.policy.on_bad {
+                    OnBad::Raise => return Err(bad_bar(&column, value, reason, place())),
+                    OnBad::Null => {}
+                    OnBad::Reset => resets.push((r + 1, lane)),
+                }
+                self.columns.iter_mut().for_each(|k| k[at] = f64::NAN);
+            }
+        }
+        resets.retain(|&(r, _)| r < windows.rows());
+        resets.sort_unstable();
+        resets.dedup();
+        Ok(resets)
+    }
+
+    /// Runs a tile in which some lanes start anew on the way.
+    fn cut<T: Element>(&mut self, resets: &[(usize, usize)], rows: usize, lanes: usize, out: &mut [T]) {
+        // Saved so that the next tile finds NaN history again.
+        let fresh = self.machine.clone();
+        let f = self.machine.plan().outputs.len();
+        let mut from = 0;
+        let mut stops: Vec<usize> = resets.iter().map(|r| r.0).chain([rows]).collect();
+        stops.dedup();
+        for stop in stops {
+            self.machine.run(stop - from, false);
+            for r in from..stop {
+                if !self.last_only || r + 1 == rows {
+                    for lane in 0..lanes {
+                        let at = if self.last_only { lane } else { lane * rows + r } * f;
+                        for k in 0..f {
+                            out[at + k] = T::from_value(self.value(k, r - from, r, lane));
+                        }
+                    }
+                }
+            }
+            self.machine.advance(stop - from);
+            for &(_, lane) in resets.iter().filter(|r| r.0 == stop) {
+                self.machine.restart_lane(lane);
+            }
+            from = stop;
+        }
+        self.machine = fresh;
+    }
+
+    /// Output `k` at `row` rows after the cursor, which is row `r` of the window. A bad row under
+    /// `on_bad="reset"` is null as a whole, whatever its features would say.
+    #[inline(always)]
+    fn value(&self, k: usize, row: usize, r: usize, lane: usize) -> f64 {
+        let mark = self.columns[3][r * L + lane];
+        if self.policy.on_bad == OnBad::Reset && mark != mark { f64::NAN } else { self.machine.value(k, row, lane) }
+    }
+
+    fn machine_out<T: Element>(&self, rows: usize, lanes: usize, out: &mut [T]) {
+        let f = self.machine.plan().outputs.len();
+        let want = if self.last_only { rows - 1..rows } else { 0..rows };
+        for lane in 0..lanes {
+            let part = &mut out[lane * want.len() * f..][..want.len() * f];
+            for (r, row) in want.clone().zip(part.chunks_mut(f)) {
+                for (k, x) in row.iter_mut().enumerate() {
+                    *x = T::from_value(self.value(k, r, r, lane));
+                }
+            }
+        }
+    }
+}
+
+fn each_row(dst: &mut [f64], lanes: usize, first: usize, value: impl Fn(usize, usize) -> f64) {
+    for (r, row) in dst.as_chunks_mut::<L>().0.iter_mut().enumerate() {
+        for (l, x) in row.iter_mut().enumerate() {
+            *x = value(first + l.min(lanes - 1), r);
+        }
+    }
+}
+
+/// Checks the shape of a call; `columns` is the last axis of the array.
+pub fn fit(fs: &FeatureSet, rows: usize, extras: Option<usize>, times: bool, policy: &Policy) -> Result<()> {
+    if rows == 0 {
+        return Err(Error::schema("windows need at least one row (the second axis is empty)"));
+    }
+    let given = extras.unwrap_or(0);
+    if given != fs.extras().len() {
+        let names = fs.extras().join(", ");
+        let what = if names.is_empty() { "none".to_owned() } else { names };
+        return Err(Error::Schema {
+            column: fs.extras().first().cloned(),
+            message: format!("the set reads {} extra columns ({what}), extra= holds {given}", fs.extras().len()),
+        });
+    }
+    if fs.needs_time() && !times {
+        return Err(Error::column("time", "the set has calendar features (hour, weekday): pass time="));
+    }
+    if policy.on_gap != OnGap::Ignore && !times {
+        return Err(Error::column("time", "on_gap needs time="));
+    }
+    Ok(())
+}

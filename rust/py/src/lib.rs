@@ -1,0 +1,33 @@
+//! Python bindings: convert, release the GIL, call the core, convert. No indicator is known here.
+
+mod arrays;
+mod arrow;
+mod batches;
+mod error;
+mod features;
+mod labels;
+mod output;
+mod stream;
+mod synth;
+mod windows;
+
+use pyo3::prelude::*;
+
+/// The compiled part of qtfeat.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::batches::Batches;
+    #[pymodule_export]
+    use crate::features::{FeatureSet, catalog_rows, compute_arrays, compute_table, cpu, release_memory};
+    #[pymodule_export]
+    use crate::labels::forward_labels;
+    #[pymodule_export]
+    use crate::output::{Output, Owner};
+    #[pymodule_export]
+    use crate::stream::{PanelStream, Stream};
+    #[pymodule_export]
+    use crate::synth::simulate;
+    #[pymodule_export]
+    use crate::windows::{windows, windows_at};
+}
