@@ -12,7 +12,6 @@ is null where its input is null, keeps its state and counts only non-null inputs
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ Outputs = dict[str, FloatArray]
 
 LD = np.longdouble
 TINY = LD(2.0) ** -44
+SATURATED = LD(1e100)
 LN2 = np.log(LD(2.0))
 
 
@@ -123,9 +123,11 @@ def _smooth(x: Array, n: int, k: Any, seed: str) -> Array:
             continue
         if len(seen) < wanted:
             seen.append(value)
-            state = np.sum(seen, dtype=LD) / wanted
+            if len(seen) == wanted:
+                state = np.sum(seen, dtype=LD) / wanted
         else:
-            state = state + k * (value - state)
+            # k = 1 keeps nothing of the past; written out it would keep its rounding
+            state = value if k == 1 else state + k * (value - state)
         if len(seen) == wanted:
             out[row] = state
     return out
@@ -147,12 +149,14 @@ def cumsum(x: Array) -> Array:
     return np.where(known, np.cumsum(np.where(known, x, 0.0).astype(LD)), np.nan)
 
 
-def ratio(num: Array, den: Array, limit: Array | Any, neutral: Array | float) -> Array:
-    """Return num / den, or `neutral` where |den| <= limit; null where num or den is null."""
+def ratio(num: Array, den: Array, limit: Array | Any, neutral: Array | float, most: Any = SATURATED) -> Array:
+    """Return num / den within ±most, or `neutral` where |den| <= limit; null where num or den is null.
+    A ratio without dimension saturates at 1e100: only prices 100 decades apart in one bar reach that.
+    """
     null = np.isnan(num) | np.isnan(den)
     dead = np.abs(den) <= limit
     quotient = num.astype(LD) / np.where(dead | null, LD(1.0), den)
-    return np.where(null, np.nan, np.where(dead, neutral, quotient))
+    return np.where(null, np.nan, np.where(dead, neutral, np.clip(quotient, -most, most)))
 
 
 def log(x: Array, neutral: float = 0.0) -> Array:
@@ -308,15 +312,15 @@ def _obv_slope(b: Bars, period: int = 20) -> Array:
 
 def _vwap(b: Bars, period: int = 20) -> Array:
     traded = wsum(_hlc3(b).astype(LD) * b.volume, period)
-    return ratio(traded, wsum(b.volume, period), 0.0, _hlc3(b))
+    return ratio(traded, wsum(b.volume, period), 0.0, _hlc3(b), LD(1e110))
 
 
-def _clock(b: Bars, unit_ns: int, start: int, turn: int, wave: Callable[[float], float]) -> Array:
+def _clock(b: Bars, unit_ns: int, start: int, turn: int, wave: Callable[[Any], Any]) -> Array:
     """Wave over the whole units since 1970 plus start, modulo turn; null in a null row."""
     if b.time is None:
         raise ValueError("this indicator needs bar times")
     phase = (b.time // unit_ns + start) % turn
-    values = np.array([wave(2.0 * math.pi * int(step) / turn) for step in phase], dtype=np.float64)
+    values = wave(8 * np.arctan(LD(1.0)) * phase.astype(LD) / turn)
     return np.where(np.isnan(b.close), np.nan, values)
 
 
@@ -337,7 +341,7 @@ _INDICATORS: dict[str, Callable[..., Array | dict[str, Array]]] = {
     "sma": lambda b, period=20: wmean(b.close, period),
     "ema": lambda b, period=20, seed="sma": ema_of(b.close, period, seed),
     "rma": lambda b, period=14, seed="sma": rma_of(b.close, period, seed),
-    "ema_gap": lambda b, period=20: _over(b, b.close, ema_of(b.close, period)),
+    "ema_gap": lambda b, period=20, seed="sma": _over(b, b.close, ema_of(b.close, period, seed)),
     "ema_cross": lambda b, fast=10, slow=20: _over(b, ema_of(b.close, fast), ema_of(b.close, slow)),
     "macd": _macd,
     "macd_pct": _macd_pct,
@@ -371,10 +375,10 @@ _INDICATORS: dict[str, Callable[..., Array | dict[str, Array]]] = {
     "vwap": _vwap,
     "vwap_gap": lambda b, period=20: _over(b, b.close, _vwap(b, period)),
     # calendar
-    "hour_sin": lambda b: _clock(b, _HOUR, 0, 24, math.sin),
-    "hour_cos": lambda b: _clock(b, _HOUR, 0, 24, math.cos),
-    "dow_sin": lambda b: _clock(b, _DAY, _THURSDAY, 7, math.sin),
-    "dow_cos": lambda b: _clock(b, _DAY, _THURSDAY, 7, math.cos),
+    "hour_sin": lambda b: _clock(b, _HOUR, 0, 24, np.sin),
+    "hour_cos": lambda b: _clock(b, _HOUR, 0, 24, np.cos),
+    "dow_sin": lambda b: _clock(b, _DAY, _THURSDAY, 7, np.sin),
+    "dow_cos": lambda b: _clock(b, _DAY, _THURSDAY, 7, np.cos),
 }
 
 

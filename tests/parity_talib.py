@@ -51,16 +51,16 @@ def _macd(b: Bars, fast: int = 12, slow: int = 26, signal: int = 9) -> dict[str,
     """The fast mean is seeded late, with the last `fast` of the first `slow` closes.
 
     So both means, and the line, begin at row slow-1. The signal is seeded with the first `signal` values of
-    the line, and nothing is given before it, at row slow+signal-2. Where fast > slow TA-Lib swaps them.
+    the line. TA-Lib gives nothing before it, at row slow+signal-2; the line is ours to give where it exists.
     """
-    fast, slow = sorted((fast, slow))
     line = ema_of(_skip(b.close, slow - fast), fast) - ema_of(b.close, slow)
     smoothed = ema_of(line, signal)
-    return {"line": _held(line, smoothed), "signal": smoothed, "hist": line - smoothed}
+    return {"line": line, "signal": smoothed, "hist": line - smoothed}
 
 
 def _macd_pct(b: Bars, fast: int = 12, slow: int = 26, signal: int = 9) -> dict[str, Array]:
-    return {name: values / b.close for name, values in _macd(b, fast, slow, signal).items()}
+    outputs = _macd(b, fast, slow, signal)
+    return {name: ratio(values, b.close, 0.0, 0.0) for name, values in outputs.items()}
 
 
 def _wilder(x: Array, n: int) -> Array:
@@ -73,7 +73,7 @@ def _wilder(x: Array, n: int) -> Array:
     known = np.flatnonzero(~np.isnan(x))
     state = np.sum(x[known[: n - 1]], dtype=LD) / n
     for row in known[n - 1 :]:
-        state = state + (x[row] - state) / n
+        state = x[row] if n == 1 else state + (x[row] - state) / n
         out[row] = state
     return out
 
@@ -128,8 +128,11 @@ class Row:
     scale: float = 1.0
     recipe: str = "ours"  # or "talib": only TALIB_ORACLES agrees, for the reason in `why`
     why: str = ""
+    moved: bool = False  # the values are the same in every profile: only the first row differs
     flat: str = ""  # what TA-Lib 0.8.1 gives on a flat market, where that is not our neutral value
     floor: float = 0.0  # absolute tolerance near 0 of an index: 1e-12 of its scale of 100
+    ours: int | None = None  # our first valid row in the `talib` profile, where it is not TA-Lib's, on purpose
+    beyond: str = ""  # why the `talib` profile leaves TA-Lib there
 
     @property
     def spec(self) -> str:
@@ -139,8 +142,8 @@ class Row:
 
 
 INDEX = 1e-10
-_LATE = "fast mean seeded with the closes that end at row slow-1; ours with the first `fast` closes"
-_SUMS = "Wilder's sums start with n-1 values and one step before row n; ours with n values"
+_LATE = "fast mean seeded with the first closes; TA-Lib's with the closes that end at row slow-1"
+_SUMS = "Wilder's sums start with n values; TA-Lib's with n-1 values and one step"
 
 
 def _hlc(function: Callable[..., FloatArray], n: int) -> Callable[[Bars], FloatArray]:
@@ -161,12 +164,12 @@ def _ema_rows() -> list[Row]:
 def _macd_rows() -> list[Row]:
     params = {"fast": 12, "slow": 26, "signal": 9}
 
-    def row(i: int, name: str, why: str) -> Row:
+    def row(i: int, name: str, ours: int | None = None, beyond: str = "") -> Row:
         call = _pick(lambda b: talib.MACD(b.close, 12, 26, 9), i)
-        return Row("macd", name, params, call, 33, recipe="talib", why=why)
+        return Row("macd", name, params, call, 33, recipe="talib", why=_LATE, ours=ours, beyond=beyond)
 
-    held = _LATE + "; the line is held back until the signal exists"
-    return [row(0, "line", held), row(1, "signal", _LATE), row(2, "hist", _LATE)]
+    early = "the line exists from row slow-1 on; TA-Lib holds it back until the signal exists"
+    return [row(0, "line", 25, early), row(1, "signal"), row(2, "hist")]
 
 
 def _bb_rows() -> list[Row]:
@@ -180,9 +183,10 @@ def _bb_rows() -> list[Row]:
 def _stoch_rows() -> list[Row]:
     def row(i: int, name: str, recipe: str, why: str) -> Row:
         call = _pick(lambda b: talib.STOCH(b.high, b.low, b.close, fastk_period=14, slowk_period=3, slowd_period=3), i)
-        return Row("stoch", name, {"k": 14, "smooth": 3, "d": 3}, call, 17, recipe=recipe, why=why, flat="0")
+        params = {"k": 14, "smooth": 3, "d": 3}
+        return Row("stoch", name, params, call, 17, recipe=recipe, why=why, moved=bool(why), flat="0")
 
-    return [row(0, "k", "talib", "same values, but %K is held back until %D exists"), row(1, "d", "ours", "")]
+    return [row(0, "k", "talib", "%K is given as soon as it exists; TA-Lib's waits for %D"), row(1, "d", "ours", "")]
 
 
 def _adx_rows(n: int = 14) -> list[Row]:
@@ -220,7 +224,7 @@ ROWS: list[Row] = [
     Row("donchian", "lower", _n(20), lambda b: talib.MIN(b.low, 20), 19),
     Row("donchian", "mid", _n(20), lambda b: talib.MIDPRICE(b.high, b.low, 20), 19),
     Row("obv", "", {}, lambda b: talib.OBV(b.close, b.volume), 0, recipe="talib",
-        why="starts at the first volume; ours at 0"),
+        why="starts at 0; TA-Lib's at the first volume"),
 ]  # fmt: skip
 
 # --- comparison ---------------------------------------------------------------------------------------------
@@ -233,6 +237,7 @@ class Agreement:
     rows: int
     first: int
     first_talib: int
+    first_wanted: int  # TA-Lib's, unless the row says otherwise
     distance: float  # largest |difference|
     relative: float  # largest |difference| / |TA-Lib|
     excess: float  # largest |difference| / tolerance
@@ -241,7 +246,7 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Whether values and first valid row agree."""
-        return self.excess <= 1.0 and self.first == self.first_talib
+        return self.excess <= 1.0 and self.first == self.first_wanted
 
 
 def first_valid(x: FloatArray) -> int:
@@ -261,6 +266,7 @@ def compare(row: Row, bars: Bars, ours: FloatArray) -> Agreement:
         rows=len(both),
         first=first_valid(ours),
         first_talib=first_valid(theirs),
+        first_wanted=first_valid(theirs) if row.ours is None else row.ours,
         distance=float(distance.max(initial=0.0)),
         relative=float((distance / np.where(size == 0, np.inf, size)).max(initial=0.0)),
         excess=float((distance / tolerance).max(initial=0.0)),

@@ -1,5 +1,6 @@
 """qtfeat: features for trading models, the same bits in batch, window, panel and stream.
 
+Example:
     >>> import qtfeat as qf
     >>> fs = qf.FeatureSet.load("kline17")
     >>> len(fs.columns)
@@ -8,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from qtfeat.errors import (
     SchemaError,
     SnapshotError,
     UnsortedError,
+    VerifyFailed,
 )
 from qtfeat.features import (
     FeatureSet,
@@ -38,8 +41,9 @@ from qtfeat.features import (
 
 if TYPE_CHECKING:
     from qtfeat import ta
-    from qtfeat.bars import read_bars, simulate
-    from qtfeat.verify import verify
+    from qtfeat.bars import read_bars
+    from qtfeat.bars.simulate import simulate
+    from qtfeat.proof import verify
 
 __version__ = "0.1.0"
 
@@ -57,6 +61,7 @@ __all__ = [
     "SnapshotError",
     "Stream",
     "UnsortedError",
+    "VerifyFailed",
     "catalog",
     "compute",
     "compute_batches",
@@ -72,7 +77,7 @@ __all__ = [
 ]
 
 # Loaded at first use: `import qtfeat` itself stays fast.
-_LAZY = {"verify": "qtfeat.verify", "read_bars": "qtfeat.bars", "simulate": "qtfeat.bars"}
+_LAZY = {"verify": "qtfeat.proof", "read_bars": "qtfeat.bars", "simulate": "qtfeat.bars"}
 
 
 def __getattr__(name: str) -> Any:
@@ -83,3 +88,8 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'qtfeat' has no attribute {name!r}")
+
+
+# polars is no dependency and is not loaded for this: where it is there already, expressions get `.qf`.
+if hasattr(sys.modules.get("polars"), "api"):
+    import_module("qtfeat.polars_namespace")

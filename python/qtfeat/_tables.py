@@ -21,7 +21,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def kind(bars: Any) -> str:
-    """ "dict", "pandas", "polars", "pyarrow" or "arrow" (anything else that speaks the PyCapsule interface)."""
+    """One of dict, pandas, polars, pyarrow, or arrow for anything else that speaks the PyCapsule interface."""
     if isinstance(bars, dict):
         return "dict"
     top = type(bars).__module__.partition(".")[0]
@@ -41,6 +41,15 @@ def kind(bars: Any) -> str:
     )
 
 
+def held(bars: Any) -> Any:
+    """A table that can be read more than once: a stream of any library is read into a pyarrow table."""
+    if kind(bars) != "arrow":
+        return bars
+    import pyarrow as pa
+
+    return pa.table(bars)
+
+
 def needed(bars: Any, fs: FeatureSet, by: str | None, time: str | None) -> list[str]:
     """The columns to take from `bars`: what the set reads, and the bar columns that are there to be checked."""
     have = names(bars)
@@ -58,9 +67,7 @@ def names(bars: Any) -> list[str]:
         case "pyarrow":
             return list(bars.schema.names)
         case _:
-            import pyarrow as pa
-
-            return list(pa.schema(bars.__arrow_c_schema__()).names) if hasattr(bars, "__arrow_c_schema__") else list(_OHLCV)
+            return list(held(bars).schema.names)
 
 
 def arrays(bars: Any, columns: list[str]) -> Arrays:
@@ -118,7 +125,9 @@ def _codes(column: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Row-wise codes and names of a symbol column; a null symbol has code -1."""
     if column.dtype.kind == "O":
         ids: dict[Any, int] = {}
-        codes = np.fromiter((-1 if x is None or x != x else ids.setdefault(x, len(ids)) for x in column), np.int64, len(column))
+        codes = np.fromiter(
+            (-1 if x is None or x != x else ids.setdefault(x, len(ids)) for x in column), np.int64, len(column)
+        )
         return codes, [str(x) for x in ids]
     names, inverse = np.unique(column, return_inverse=True)
     return np.ascontiguousarray(inverse, dtype=np.int64), [str(x) for x in names]
@@ -165,7 +174,9 @@ def arrays_missing(bars: Any, carry: list[str]) -> None:
     """Refuses a column to carry that a pandas frame lacks."""
     for name in carry:
         if name not in bars.columns:
-            raise SchemaError(f"column {name!r} is missing; the table has: {', '.join(map(str, bars.columns))}", column=name)
+            raise SchemaError(
+                f"column {name!r} is missing; the table has: {', '.join(map(str, bars.columns))}", column=name
+            )
 
 
 def _features(result: _core.Output, out: Any) -> npt.NDArray[Any]:

@@ -12,8 +12,16 @@ import numpy.typing as npt
 from qtfeat.errors import SchemaError
 
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_INTERVAL = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9, "w": 604800 * 10**9}
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_INTERVAL = {
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "min": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+    "w": 604800 * 10**9,
+}
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def unit_ns(time_unit: str | None) -> int | None:
@@ -32,18 +40,19 @@ def to_ns(time: Any) -> int:
     if hasattr(time, "to_datetime64"):
         return _checked(time.to_datetime64())
     if isinstance(time, dt.datetime):
-        aware = time if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
+        aware = time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
         delta = aware - _EPOCH
         return ((delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds) * 1000
     if isinstance(time, dt.date):
-        return to_ns(dt.datetime(time.year, time.month, time.day, tzinfo=dt.timezone.utc))
+        return to_ns(dt.datetime(time.year, time.month, time.day, tzinfo=dt.UTC))
     if isinstance(time, str):
         try:
             return to_ns(dt.datetime.fromisoformat(time))
         except ValueError:
             raise SchemaError(f"time {time!r} is not an ISO 8601 date or time", column="time") from None
     raise SchemaError(
-        f"time {time!r} is a {type(time).__name__}: a datetime, numpy.datetime64 or whole number (with time_unit=) is needed",
+        f"time {time!r} is a {type(time).__name__}: a datetime, numpy.datetime64 or whole number (with time_unit=) "
+        "is needed",
         column="time",
     )
 
@@ -66,7 +75,8 @@ def array_ns(times: Any, unit: int | None, name: str = "time") -> npt.NDArray[np
     if array.dtype.kind in "iu":
         if unit is None:
             raise SchemaError(
-                f"column {name!r} holds whole numbers: say their unit with time_unit='s', 'ms', 'us' or 'ns'", column=name
+                f"column {name!r} holds whole numbers: say their unit with time_unit='s', 'ms', 'us' or 'ns'",
+                column=name,
             )
         limit = (2**63 - 1) // unit
         raw = array.astype(np.int64, copy=False)

@@ -19,6 +19,7 @@ __all__ = [
     "SnapshotError",
     "SnapshotMismatch",
     "UnsortedError",
+    "VerifyFailed",
 ]
 
 
@@ -83,6 +84,16 @@ class SnapshotError(QtfeatError):
 
 class SnapshotMismatch(SnapshotError, FingerprintMismatch):
     """A sound snapshot of another feature set."""
+
+
+class VerifyFailed(QtfeatError):
+    """A promise that `qtfeat.verify` found broken.
+
+    `promise` ("P1", "P2", "P3"), `column`, `row` and `symbol` say where first; `report` is the whole report.
+    """
+
+    promise: str = ""
+    report: Any = None
 
 
 class GateFailed(QtfeatError):

@@ -16,7 +16,17 @@ from qtfeat import _core, _tables
 from qtfeat._times import array_ns, interval_ns, to_ns, unit_ns
 from qtfeat.errors import FeatureSpecError, SchemaError
 
-__all__ = ["FeatureSet", "catalog", "compute", "compute_batches", "cpu", "release_memory", "sequences", "windows", "windows_at"]
+__all__ = [
+    "FeatureSet",
+    "catalog",
+    "compute",
+    "compute_batches",
+    "cpu",
+    "release_memory",
+    "sequences",
+    "windows",
+    "windows_at",
+]
 
 Numerics = Literal["safe", "talib", "legacy"]
 OnBad = Literal["raise", "null", "reset"]
@@ -49,7 +59,7 @@ class FeatureSet:
         {'rsi': 14, 'trend': 49}
     """
 
-    __slots__ = ("_core", "_describe", "columns", "eps", "fill", "name", "numerics", "specs")
+    __slots__ = ("_core", "_describe", "_fault", "columns", "eps", "fill", "name", "numerics", "specs")
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class FeatureSet:
         self.name: str | None = name
         self.columns: list[str] = self._core.columns
         self._describe: list[dict[str, Any]] | None = None
+        self._fault = _fault
 
     @classmethod
     def load(cls, name: str, **options: Any) -> FeatureSet:
@@ -111,13 +122,14 @@ class FeatureSet:
             raise SchemaError(f"{where}: features = [...] must be a list of texts")
         if not isinstance(toml.get("eps", 1e-8), float | int):
             raise SchemaError(f"{where}: eps must be a number")
-        given = {k: toml[k] for k in ("name", "numerics", "eps") if k in toml}
+        given: dict[str, Any] = {k: toml[k] for k in ("name", "numerics", "eps") if k in toml}
         if "fill" in toml:
             given["fill"] = toml["fill"] or None
         return cls(features, **(given | options))
 
     def to_toml(self, path: str | os.PathLike[str] | None = None) -> str:
         """The set as TOML text that `from_toml` reads back to the same fingerprint; written to `path` if given."""
+
         def quote(s: str) -> str:
             return '"' + s.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -266,7 +278,9 @@ def compute(
     """
     fs = as_feature_set(fs)
     options = _options(time_unit, on_bad, on_gap, interval, threads, dtype)
-    carry = list(dict.fromkeys([c for c in (by, time) if c is not None] + ([keep] if isinstance(keep, str) else list(keep))))
+    carry = list(
+        dict.fromkeys([c for c in (by, time) if c is not None] + ([keep] if isinstance(keep, str) else list(keep)))
+    )
     for name in carry:
         if name in fs.columns:
             raise SchemaError(f"column {name!r} would come along, but a feature has that name: rename one", column=name)
@@ -297,7 +311,9 @@ def compute_batches(
     if fs.fill is not None:
         raise SchemaError(f"fill={fs.fill!r} needs the whole table: compute_batches takes FeatureSet(..., fill=None)")
     options = _options(time_unit, on_bad, on_gap, interval, 1, dtype)
-    carry = list(dict.fromkeys([c for c in (by, time) if c is not None] + ([keep] if isinstance(keep, str) else list(keep))))
+    carry = list(
+        dict.fromkeys([c for c in (by, time) if c is not None] + ([keep] if isinstance(keep, str) else list(keep)))
+    )
     return _tables.batches(reader, _core.Batches(fs._core, by, time, carry, options))
 
 
@@ -415,6 +431,7 @@ def sequences(
     fs = as_feature_set(fs)
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise SchemaError(f"length must be a whole number of at least 1, not {length!r}")
+    bars = _tables.held(bars)
     columns = _tables.arrays(bars, _tables.needed(bars, fs, None, time))
     options = _options(time_unit, on_bad, on_gap, interval, 1, dtype)
     matrix = _tables.matrix(columns, fs, time, options)
@@ -450,13 +467,18 @@ def _ends(ends: npt.ArrayLike, times: npt.NDArray[np.int64] | None, time: str | 
         return [int(e) for e in array]
     if times is None:
         raise SchemaError("ends are timestamps: name the time column with time=", column="ends")
-    wanted = array_ns(array, None, "ends") if array.dtype.kind == "M" else np.array([to_ns(e) for e in array.tolist()], dtype=np.int64)
+    if array.dtype.kind == "M":
+        wanted = array_ns(array, None, "ends")
+    else:
+        wanted = np.array([to_ns(e) for e in array.tolist()], dtype=np.int64)
     at = np.searchsorted(times, wanted)
     at = np.minimum(at, max(len(times) - 1, 0))
     missing = np.flatnonzero(times[at] != wanted) if len(times) else np.arange(len(wanted))
     if missing.size:
         i = int(missing[0])
-        raise SchemaError(f"ends[{i}] = {np.datetime64(int(wanted[i]), 'ns')} is no time in column {time!r}", column="ends")
+        raise SchemaError(
+            f"ends[{i}] = {np.datetime64(int(wanted[i]), 'ns')} is no time in column {time!r}", column="ends"
+        )
     return [int(e) for e in at]
 
 
@@ -468,7 +490,21 @@ def catalog() -> Any:
     """
     import pyarrow as pa
 
-    names = ["id", "output", "column", "params", "unit", "min", "max", "neutral", "warmup", "memory", "scale_free", "formula", "source"]
+    names = [
+        "id",
+        "output",
+        "column",
+        "params",
+        "unit",
+        "min",
+        "max",
+        "neutral",
+        "warmup",
+        "memory",
+        "scale_free",
+        "formula",
+        "source",
+    ]
     rows = _core.catalog_rows()
     kinds: Mapping[str, pa.DataType] = {"min": pa.float64(), "max": pa.float64(), "neutral": pa.float64()}
     return pa.table({n: pa.array([r[n] for r in rows], type=kinds.get(n)) for n in names})

@@ -54,28 +54,20 @@ def _overview(rows: list[dict[str, Any]]) -> None:
     for name in ("indicator", "output", "unit", "range", "neutral", "warm-up", "memory"):
         table.add_column(name, justify="right" if name in ("neutral", "warm-up") else "left", overflow="fold")
     for row in rows:
-        call = f"{row['id']}({parameters(row['params'])})"
-        table.add_row(
-            call,
-            row["output"],
-            row["unit"],
-            value_range(row),
-            neutral_value(row),
-            str(row["warmup"]),
-            str(row["memory"]),
-        )
+        cells = (row["output"], row["unit"], value_range(row), neutral_value(row), row["warmup"], row["memory"])
+        table.add_row(call(row), *map(str, cells))
     out.print(table)
     out.print("\nqtfeat catalog ID prints the formula and its source.", style="dim")
 
 
-def parameters(params: Any) -> str:
-    """Return the parameters of an indicator as they are written in a spec."""
-    return params if isinstance(params, str) else ", ".join(f"{name}={value}" for name, value in dict(params).items())
+def call(row: dict[str, Any]) -> str:
+    """Return an indicator with its defaults, as it is written in a spec."""
+    return f"{row['id']}({row['params']})" if row["params"] else str(row["id"])
 
 
 def _details(rows: list[dict[str, Any]]) -> None:
     first = rows[0]
-    out.print(f"{first['id']}({parameters(first['params'])})", style="bold", markup=False)
+    out.print(call(first), style="bold", markup=False)
     out.print(f"formula: {first['formula']}", markup=False, soft_wrap=True)
     out.print(f"source:  {first['source']}", markup=False, soft_wrap=True)
     for row in rows:

@@ -19,6 +19,7 @@ from qtfeat.bars.read import bar_files, scan_bars
 from qtfeat.bars.schema import with_extras
 from qtfeat.cli.options import column_map, err, feature_set
 from qtfeat.errors import SchemaError
+from qtfeat.features import Numerics, OnBad
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Job:
     features: tuple[str, ...]
     by: str
     time: str
-    numerics: str
-    on_bad: str
+    numerics: Numerics
+    on_bad: OnBad
 
 
 class _Writer(Protocol):

@@ -11,10 +11,13 @@ import typer
 from rich.console import Console
 
 from qtfeat.errors import GateFailed, QtfeatError
+from qtfeat.features import Numerics as Profile
+from qtfeat.features import OnBad as BadPolicy
 
 if TYPE_CHECKING:
     import qtfeat as qf
 
+VERIFICATION_FAILED = 1
 BAD_INPUT = 2
 GATE_REFUSED = 3
 
@@ -31,10 +34,10 @@ Features = Annotated[
     list[str] | None,
     typer.Option("--feature", "-f", help="Instead of a set: 'rsi(14)', 'x = close/sma(close,9)'; repeat."),
 ]
-Numerics = Annotated[str, typer.Option(help="Numerics profile: safe, talib or legacy.")]
+Numerics = Annotated[Profile, typer.Option(help="Numerics profile: safe, talib or legacy.")]
 By = Annotated[str, typer.Option(help="Column that names the symbol; without one the file name does.")]
 TimeColumn = Annotated[str, typer.Option("--time", help="Column of open times.")]
-OnBad = Annotated[str, typer.Option(help="What to do with a bad row: raise, null or reset.")]
+OnBad = Annotated[BadPolicy, typer.Option(help="What to do with a bad row: raise, null or reset.")]
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def friendly() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def feature_set(name: str, features: list[str] | None, numerics: str) -> qf.FeatureSet:
+def feature_set(name: str, features: list[str] | None, numerics: Profile) -> qf.FeatureSet:
     """Return the set that the options describe."""
     import qtfeat as qf
 
@@ -64,8 +67,7 @@ def feature_set(name: str, features: list[str] | None, numerics: str) -> qf.Feat
         return qf.FeatureSet(features, numerics=numerics)
     if name.endswith(".toml"):
         return qf.FeatureSet.from_toml(name)
-    loaded = qf.FeatureSet.load(name)
-    return loaded if numerics == "safe" else qf.FeatureSet(loaded.specs, numerics=numerics)
+    return qf.FeatureSet.load(name, numerics=numerics)
 
 
 def column_map(by: str, time: str) -> dict[str, str]:

@@ -1,4 +1,6 @@
-//! Times the core alone: `cargo run --release -p qtfeat-core --example speed [rows]`.
+//! Times the core alone: `cargo run --release -p qtfeat-core --example speed [rows] [batch|window|push|panel]`.
+
+#![allow(clippy::panic, reason = "a tool for the command line")]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +43,8 @@ fn best(runs: usize, mut f: impl FnMut()) -> f64 {
 
 fn main() {
     let n: usize = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(1_000_000);
+    let only = std::env::args().nth(2);
+    let wanted = |mode: &str| only.as_deref().is_none_or(|o| o == mode);
     let mut cols: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(n));
     let (mut seed, mut p) = (88_172_645_463_325_252_u64, 100.0_f64);
     let mut rnd = || {
@@ -75,9 +79,23 @@ fn main() {
         let out = Columns::<f64>::in_arena(&mut arena, n, f, stride);
         compute(&fs, &bars, &series, &Policy::default(), 1, &out).unwrap_or_else(|e| panic!("{e}"));
     };
-    println!("first  {:6.2} ns/bar", best(1, &mut run) * 1e9 / n as f64);
-    println!("batch  {:6.2} ns/bar", best(10, &mut run) * 1e9 / n as f64);
+    if wanted("batch") {
+        println!("first  {:6.2} ns/bar", best(1, &mut run) * 1e9 / n as f64);
+        println!("batch  {:6.2} ns/bar", best(30, &mut run) * 1e9 / n as f64);
+    }
+    if wanted("window") {
+        time_windows(&fs, &cols);
+    }
+    if wanted("push") {
+        time_push(&fs, &cols);
+    }
+    if wanted("panel") {
+        time_panel(&fs, &cols);
+    }
+}
 
+fn time_windows(fs: &FeatureSet, cols: &[Vec<f64>; 5]) {
+    let (n, f) = (cols[0].len(), fs.columns().len());
     let (w, rows) = (100_000.min(n / 2), 100);
     let cube: Vec<f64> = (0..w)
         .flat_map(|i| (0..rows).map(move |r| (i * 7 + r) % (n - 1)))
@@ -86,20 +104,23 @@ fn main() {
     let mut out = vec![0.0; w * f];
     let each = best(5, || {
         let source = Cube { bars: &cube, rows, extras: None, times: None };
-        windows::compute(&fs, &source, &Policy::default(), false, 1, &mut out).unwrap_or_else(|e| panic!("{e}"));
+        windows::compute(fs, &source, &Policy::default(), false, 1, &mut out).unwrap_or_else(|e| panic!("{e}"));
     });
     println!("window {:6.1} ns each, from memory", each * 1e9 / w as f64);
     let near = 200.min(w);
     let each = best(200, || {
         let source = Cube { bars: &cube[..near * rows * 5], rows, extras: None, times: None };
-        windows::compute(&fs, &source, &Policy::default(), false, 1, &mut out[..near * f])
+        windows::compute(fs, &source, &Policy::default(), false, 1, &mut out[..near * f])
             .unwrap_or_else(|e| panic!("{e}"));
     });
     println!("window {:6.1} ns each, from cache", each * 1e9 / near as f64);
+}
 
+fn time_push(fs: &Arc<FeatureSet>, cols: &[Vec<f64>; 5]) {
+    let (n, f) = (cols[0].len(), fs.columns().len());
     let m = 200_000.min(n);
     let mut row = vec![0.0; f];
-    let mut stream = Stream::new(Arc::clone(&fs), Policy::default());
+    let mut stream = Stream::new(Arc::clone(fs), Policy::default());
     let each = best(3, || {
         for i in 0..m {
             let bar = Bar { ohlcv: std::array::from_fn(|k| cols[k][i]), time: None, extras: &[] };
@@ -107,9 +128,12 @@ fn main() {
         }
     });
     println!("push   {:6.1} ns", each * 1e9 / m as f64);
+}
 
+fn time_panel(fs: &Arc<FeatureSet>, cols: &[Vec<f64>; 5]) {
+    let (n, f) = (cols[0].len(), fs.columns().len());
     let s = 500;
-    let mut panel = PanelStream::new(Arc::clone(&fs), (0..s).map(|i| format!("S{i}")).collect(), Policy::default())
+    let mut panel = PanelStream::new(Arc::clone(fs), (0..s).map(|i| format!("S{i}")).collect(), Policy::default())
         .unwrap_or_else(|e| panic!("{e}"));
     let mut rows = vec![0.0; s * f];
     let frames: Vec<Vec<f64>> =

@@ -60,14 +60,7 @@ pub fn all_good(o: &[f64], h: &[f64], l: &[f64], c: &[f64], v: &[f64]) -> bool {
     let (h, l, c, v) = (&h[..n], &l[..n], &c[..n], &v[..n]);
     let mut good = true;
     for i in 0..n {
-        // low <= open, close <= high bounds all four prices by low and high.
-        good &= (l[i] >= *PRICE.start())
-            & (h[i] <= *PRICE.end())
-            & (l[i] <= o[i])
-            & (o[i] <= h[i])
-            & (l[i] <= c[i])
-            & (c[i] <= h[i])
-            & volume_ok(v[i]);
+        good &= is_good(&[o[i], h[i], l[i], c[i], v[i]]);
     }
     good
 }
@@ -140,13 +133,21 @@ pub fn bad_bar(column: &str, value: f64, reason: &'static str, place: Place) -> 
     Error::BadBar { column: column.to_owned(), value, reason, place }
 }
 
+/// True for an accepted bar (low <= open, close <= high bounds all four prices by low and high); [`fault`] says what is wrong with another.
+#[inline(always)]
+pub fn is_good(&[o, h, l, c, v]: &[f64; 5]) -> bool {
+    (l >= *PRICE.start()) & (h <= *PRICE.end()) & (l <= o) & (o <= h) & (l <= c) & (c <= h) & volume_ok(v)
+}
+
 /// Checks one whole bar and its extra values.
 pub fn check_bar(
     bar: &[f64; 5],
     extras: &[f64],
     names: &[String],
 ) -> std::result::Result<(), (String, f64, &'static str)> {
-    if let Some((k, x, reason)) = fault(bar.map(Some)) {
+    if !is_good(bar)
+        && let Some((k, x, reason)) = fault(bar.map(Some))
+    {
         return Err((OHLCV[k].to_owned(), x, reason));
     }
     for (x, name) in extras.iter().zip(names) {
@@ -183,11 +184,12 @@ impl Clock {
             return Err(Error::Unsorted { column: column.to_owned(), value: now, previous, place });
         }
         match (policy.on_gap, policy.interval) {
-            (OnGap::Raise, Some(interval)) if now - previous > interval => {
+            // Two times may be further apart than an i64 of nanoseconds reaches.
+            (OnGap::Raise, Some(interval)) if now.abs_diff(previous) > interval.unsigned_abs() => {
                 let place = Place { time_ns: Some(now), ..place() };
                 Err(Error::Gap { column: column.to_owned(), value: now, previous, interval, place })
             }
-            (OnGap::Reset, Some(interval)) if now - previous > interval => Ok(Tick::Reset),
+            (OnGap::Reset, Some(interval)) if now.abs_diff(previous) > interval.unsigned_abs() => Ok(Tick::Reset),
             _ => Ok(Tick::Next),
         }
     }

@@ -47,8 +47,10 @@ enum Event {
     BadReset,
 }
 
-/// Runs one series through `machine` and hands finished rows to `sink(machine, series rows)`; a row
-/// that is null as a whole comes as `sink(None, row..row + 1)`.
+/// Takes values of a column for rows of a series; without a column, the row is null as a whole.
+type Rowwise<'a> = &'a mut dyn FnMut(Option<usize>, Range<usize>, &[f64]);
+
+/// Runs one series through `machine` and hands its outputs to `sink`.
 fn run_series(
     machine: &mut Machine,
     desk: &mut Desk,
@@ -56,7 +58,7 @@ fn run_series(
     series: &Series,
     (policy, clock): (&Policy, &mut Clock),
     extras: &[String],
-    mut sink: impl FnMut(Option<&Machine>, Range<usize>),
+    sink: Rowwise<'_>,
 ) -> Result<()> {
     let total = series.rows.len();
     let mut at = 0;
@@ -96,33 +98,26 @@ fn run_series(
             }
         }
         events.sort_by_key(|e| e.0);
-        segments(machine, &events, at, n, &mut sink);
+        segments(machine, &events, at, n, sink);
         at += n;
     }
     Ok(())
 }
 
 /// Runs `n` rows, cut at the events.
-fn segments(
-    machine: &mut Machine,
-    events: &[(usize, Event)],
-    at: usize,
-    n: usize,
-    sink: &mut impl FnMut(Option<&Machine>, Range<usize>),
-) {
-    let mut from = 0;
-    let run = |machine: &mut Machine, from: usize, to: usize, sink: &mut dyn FnMut(Option<&Machine>, Range<usize>)| {
+fn segments(machine: &mut Machine, events: &[(usize, Event)], at: usize, n: usize, sink: Rowwise<'_>) {
+    let run = |machine: &mut Machine, from: usize, to: usize, sink: Rowwise<'_>| {
         if to > from {
-            machine.run(to - from, false);
-            sink(Some(machine), at + from..at + to);
+            machine.run(to - from, false, &mut |k, values| sink(Some(k), at + from..at + to, values));
             machine.advance(to - from);
         }
     };
+    let mut from = 0;
     for &(row, event) in events {
         run(machine, from, row, sink);
         from = from.max(row);
         if event == Event::BadReset {
-            sink(None, at + row..at + row + 1);
+            sink(None, at + row..at + row + 1, &[f64::NAN]);
             machine.advance(1);
             from = row + 1;
         }
@@ -227,34 +222,26 @@ struct Writer<'a, T> {
 }
 
 impl<T: Element> Writer<'_, T> {
-    fn put(&mut self, machine: Option<&Machine>, at: Range<usize>) {
-        let n = at.len();
-        let empty = [f64::NAN];
-        for k in 0..self.columns(machine) {
-            let values = machine.map_or(&empty[..], |m| m.output(k, n));
-            if let (0, Some(fault)) = (k, self.fault) {
+    fn put(&mut self, column: Option<usize>, at: Range<usize>, values: &[f64]) {
+        match (column, self.fault) {
+            (Some(0), Some(fault)) => {
                 let planted = plant(fault, values, at.start, self.warmup);
-                self.column(k, at.clone(), &planted);
-            } else {
-                self.column(k, at.clone(), values);
+                self.column(0, at, &planted);
             }
+            (Some(k), _) => self.column(k, at, values),
+            (None, _) => (0..self.out.columns()).for_each(|k| self.column(k, at.clone(), values)),
         }
     }
 
-    fn columns(&self, machine: Option<&Machine>) -> usize {
-        machine.map_or_else(|| self.out.columns(), |m| m.plan().outputs.len())
-    }
-
-    #[inline(always)]
     fn column(&mut self, k: usize, at: Range<usize>, values: &[f64]) {
         // SAFETY: a row belongs to one series (`groups` are disjoint), and a series to one thread at a time.
-        let nulls = unsafe {
+        let any_null = unsafe {
             match self.rows {
                 Rows::Range(r) => self.out.write(k, r.start + at.start..r.start + at.end, values),
                 Rows::Index(index) => self.out.scatter(k, &index[at.clone()], values),
             }
         };
-        if nulls > 0 {
+        if any_null {
             self.note(k as u32, at.start, values);
         }
     }
@@ -309,10 +296,15 @@ pub fn compute<T: Element>(
         while let Some(s) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
             machine.reset();
             let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault: fs.fault(), warmup: fs.warmup() };
-            let done =
-                run_series(&mut machine, &mut desk, bars, s, (policy, &mut Clock::default()), fs.extras(), |m, at| {
-                    writer.put(m, at);
-                });
+            let done = run_series(
+                &mut machine,
+                &mut desk,
+                bars,
+                s,
+                (policy, &mut Clock::default()),
+                fs.extras(),
+                &mut |k, at, values| writer.put(k, at, values),
+            );
             if let Err(e) = done {
                 error = Some(first(error, e));
             }
@@ -373,9 +365,15 @@ pub fn resume<T: Element>(
     let mut nulls = Nulls::new();
     let mut clock = running.clock;
     let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault: None, warmup: fs.warmup() };
-    let done = run_series(&mut machine, &mut Desk::new(), bars, series, (policy, &mut clock), fs.extras(), |m, at| {
-        writer.put(m, at);
-    });
+    let done = run_series(
+        &mut machine,
+        &mut Desk::new(),
+        bars,
+        series,
+        (policy, &mut clock),
+        fs.extras(),
+        &mut |k, at, values| writer.put(k, at, values),
+    );
     if done.is_ok() {
         running.state = Some(machine.save());
         running.clock = clock;

@@ -47,33 +47,38 @@ impl Slab {
         unsafe {
             (
                 std::slice::from_raw_parts_mut(base.add(dst), len),
-                src.map(|s| std::slice::from_raw_parts(base.add(s).cast_const(), len)),
+                std::array::from_fn(|k| std::slice::from_raw_parts(base.add(src[k]).cast_const(), len)),
             )
         }
     }
 
-    /// `len` values at each of `dst` to write, and at each of `src` to read.
+    /// `len` values at each of `dst` to write, and at each of `src` to read; and `last_len` values at `last`
+    /// to write.
     ///
     /// # Panics
     /// If a range leaves the slab, or a destination overlaps anything else: a bug in the plan.
     #[inline(always)]
-    pub fn split_many<const K: usize>(
+    pub fn split_many<const K: usize, const N: usize>(
         &mut self,
         dst: [usize; K],
-        src: [usize; K],
+        src: [usize; N],
         len: usize,
-    ) -> ([&mut [f64]; K], [&[f64]; K]) {
+        (last, last_len): (usize, usize),
+    ) -> ([&mut [f64]; K], [&[f64]; N], &mut [f64]) {
         let total = self.data.len();
         for (i, &d) in dst.iter().enumerate() {
             assert!(fits(d, len, total) && dst[..i].iter().all(|&o| apart(o, d, len)));
             assert!(src.iter().all(|&s| fits(s, len, total) && apart(s, d, len)));
         }
+        assert!(last_len == 0 || last_len == len && fits(last, len, total));
+        assert!(last_len == 0 || dst.iter().chain(&src).all(|&o| apart(o, last, len)));
         let base = self.data.as_mut_ptr();
-        // SAFETY: as in `split`; the mutable ranges are also pairwise apart (asserted).
+        // SAFETY: as in `split`; the mutable ranges are also pairwise apart (asserted), or empty.
         unsafe {
             (
-                dst.map(|d| std::slice::from_raw_parts_mut(base.add(d), len)),
-                src.map(|s| std::slice::from_raw_parts(base.add(s).cast_const(), len)),
+                std::array::from_fn(|k| std::slice::from_raw_parts_mut(base.add(dst[k]), len)),
+                std::array::from_fn(|k| std::slice::from_raw_parts(base.add(src[k]).cast_const(), len)),
+                std::slice::from_raw_parts_mut(base.add(last), last_len),
             )
         }
     }
@@ -91,6 +96,8 @@ fn apart(a: usize, b: usize, len: usize) -> bool {
 
 /// Page size that the arena asks for.
 const HUGE: usize = 2 << 20;
+/// Outputs of this many bytes are written past the caches.
+const PAST_CACHE: usize = 16 << 20;
 /// Largest freed arena that is kept for the next call.
 const KEEP: usize = 1 << 30;
 
@@ -116,10 +123,10 @@ impl Arena {
         let bytes = bytes.max(64);
         if bytes >= HUGE {
             let mut freed = FREED.lock().unwrap_or_else(PoisonError::into_inner);
-            if freed.as_ref().is_some_and(|a| a.layout.size() >= bytes && a.layout.size() / 4 <= bytes) {
-                if let Some(arena) = freed.take() {
-                    return arena;
-                }
+            if freed.as_ref().is_some_and(|a| a.layout.size() >= bytes && a.layout.size() / 4 <= bytes)
+                && let Some(arena) = freed.take()
+            {
+                return arena;
             }
         }
         Self::fresh(bytes)
@@ -194,12 +201,78 @@ impl Drop for Arena {
 pub trait Element: Copy + Send + Sync + 'static {
     /// From the engine's value; NaN becomes the one canonical NaN.
     fn from_value(x: f64) -> Self;
+
+    /// Writes values; true if there is a null among them. With `past_cache` the memory is not expected to be
+    /// read soon.
+    ///
+    /// # Safety
+    /// `dst` must be valid for `values.len()` writes.
+    unsafe fn store(dst: *mut Self, values: &[f64], past_cache: bool) -> bool {
+        let _ = past_cache;
+        let mut null = false;
+        for (i, &x) in values.iter().enumerate() {
+            // SAFETY: i < values.len().
+            unsafe { dst.add(i).write(Self::from_value(x)) };
+            null |= x != x;
+        }
+        null
+    }
 }
 
 impl Element for f64 {
     #[inline(always)]
     fn from_value(x: f64) -> Self {
         if x == x { x } else { f64::NAN }
+    }
+
+    unsafe fn store(dst: *mut Self, values: &[f64], past_cache: bool) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { crate::cpu::store(dst, values, past_cache) }
+    }
+}
+
+/// Copies values and makes NaN canonical; true if there is any.
+///
+/// # Safety
+/// `dst` must be valid for `values.len()` writes.
+#[inline(always)]
+pub(crate) unsafe fn store_f64(dst: *mut f64, values: &[f64]) -> bool {
+    let mut null = 0_u64;
+    for (i, &x) in values.iter().enumerate() {
+        // SAFETY: i < values.len().
+        unsafe { dst.add(i).write(if x == x { x } else { f64::NAN }) };
+        null |= u64::from(x != x);
+    }
+    null != 0
+}
+
+/// As [`store_f64`], past the caches: large outputs would only push each other out of them, and reading a
+/// line before it is overwritten costs as much as writing it.
+///
+/// # Safety
+/// As [`store_f64`]; the CPU must have AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+pub(crate) unsafe fn store_f64_past_cache(dst: *mut f64, values: &[f64]) -> bool {
+    use std::arch::x86_64::{
+        _CMP_UNORD_Q, _mm256_blendv_pd, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_movemask_pd, _mm256_or_pd,
+        _mm256_set1_pd, _mm256_setzero_pd, _mm256_stream_pd,
+    };
+    let head = dst.align_offset(32).min(values.len());
+    let (first, rest) = values.split_at(head);
+    let (four, tail) = rest.as_chunks::<4>();
+    // SAFETY: all writes are inside `values.len()` elements from dst; the middle ones are 32-byte aligned.
+    unsafe {
+        let mut null = store_f64(dst, first) | store_f64(dst.add(head + four.len() * 4), tail);
+        let (nan, mut any) = (_mm256_set1_pd(f64::NAN), _mm256_setzero_pd());
+        for (i, x) in four.iter().enumerate() {
+            let x = _mm256_loadu_pd(x.as_ptr());
+            let is_nan = _mm256_cmp_pd::<_CMP_UNORD_Q>(x, x);
+            any = _mm256_or_pd(any, is_nan);
+            _mm256_stream_pd(dst.add(head + i * 4), _mm256_blendv_pd(x, nan, is_nan));
+        }
+        null |= _mm256_movemask_pd(any) != 0;
+        null
     }
 }
 
@@ -254,7 +327,7 @@ impl<'a, T: Element> Columns<'a, T> {
         self.columns
     }
 
-    /// Writes `values` into rows `rows` of `column`, and counts the nulls.
+    /// Writes `values` into rows `rows` of `column`; true if there is a null among them.
     ///
     /// # Safety
     /// No other thread may write these rows at the same time.
@@ -262,36 +335,31 @@ impl<'a, T: Element> Columns<'a, T> {
     /// # Panics
     /// If the place is outside.
     #[inline(always)]
-    pub unsafe fn write(&self, column: usize, rows: Range<usize>, values: &[f64]) -> usize {
+    pub unsafe fn write(&self, column: usize, rows: Range<usize>, values: &[f64]) -> bool {
         assert!(column < self.columns && rows.end <= self.rows && rows.start <= rows.end && values.len() == rows.len());
         // SAFETY: inside the memory (asserted here and in the constructors); exclusive by the contract.
         let dst = unsafe { self.ptr.add(column * self.stride + rows.start) };
-        let mut nulls = 0_u64;
-        for (i, &x) in values.iter().enumerate() {
-            // SAFETY: i < rows.len().
-            unsafe { dst.add(i).write(T::from_value(x)) };
-            nulls += u64::from(x != x);
-        }
-        nulls as usize
+        // SAFETY: as above.
+        unsafe { T::store(dst, values, self.columns * self.stride * size_of::<T>() >= PAST_CACHE) }
     }
 
-    /// Writes `values` into the rows of `column` that `index` lists, and counts the nulls.
+    /// Writes `values` into the rows of `column` that `index` lists; true if there is a null.
     ///
     /// # Safety
     /// No other thread may write these rows at the same time.
     ///
     /// # Panics
     /// If a place is outside.
-    pub unsafe fn scatter(&self, column: usize, index: &[u32], values: &[f64]) -> usize {
+    pub unsafe fn scatter(&self, column: usize, index: &[u32], values: &[f64]) -> bool {
         assert!(column < self.columns && values.len() == index.len());
-        let mut nulls = 0;
+        let mut null = false;
         for (&row, &x) in index.iter().zip(values) {
             assert!((row as usize) < self.rows);
             // SAFETY: inside the memory (asserted); exclusive by the contract.
             unsafe { self.ptr.add(column * self.stride + row as usize).write(T::from_value(x)) };
-            nulls += usize::from(x != x);
+            null |= x != x;
         }
-        nulls
+        null
     }
 }
 
@@ -368,8 +436,7 @@ mod tests {
         let mut memory = vec![0.0_f32; 8];
         let columns = Columns::over(&mut memory, 3, 2, 4);
         // SAFETY: one thread.
-        let nulls = unsafe { columns.write(1, 0..3, &[1e300, f64::NAN, -1e300]) };
-        assert_eq!(nulls, 1);
+        assert!(unsafe { columns.write(1, 0..3, &[1e300, f64::NAN, -1e300]) });
         assert_eq!((memory[4], memory[6]), (f32::MAX, -f32::MAX));
         assert!(memory[5].is_nan());
     }

@@ -116,8 +116,11 @@ pub struct Indicator {
     /// Builds the outputs, in the order of `outputs`.
     pub build: fn(&mut Graph, &Args) -> Vec<Expr>,
     /// What the parameters must satisfy together, if anything ("fast < slow").
-    pub check: Option<fn(&Args) -> Result<(), String>>,
+    pub check: Option<Check>,
 }
+
+/// A test of parameters against each other; the text says what must hold.
+pub type Check = fn(&Args) -> Result<(), String>;
 
 impl Indicator {
     /// The arguments with every default filled in.

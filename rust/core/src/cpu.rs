@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::block::Slab;
-use crate::kernels::{Span, block_baseline};
+use crate::kernels::{Sink, Span, block_baseline};
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::{block_avx2, block_avx512};
 use crate::plan::Plan;
@@ -66,14 +66,44 @@ pub fn level() -> Level {
 }
 
 #[inline]
-pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
+pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
     match level() {
         // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { block_avx512(plan, slab, states, span) },
+        Level::Avx512 => unsafe { block_avx512(plan, slab, states, span, sink) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { block_avx2(plan, slab, states, span) },
-        _ => block_baseline(plan, slab, states, span),
+        Level::Avx2 => unsafe { block_avx2(plan, slab, states, span, sink) },
+        _ => block_baseline(plan, slab, states, span, sink),
     }
+}
+
+/// Copies values and makes NaN canonical; true if there is any.
+///
+/// # Safety
+/// `dst` must be valid for `values.len()` writes.
+#[inline]
+pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
+    // SAFETY: the caller's promise; AVX is part of the level.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if level() != Level::Baseline {
+            return if past_cache && !cfg!(miri) {
+                crate::block::store_f64_past_cache(dst, values)
+            } else {
+                store_avx2(dst, values)
+            };
+        }
+        let _ = past_cache;
+        crate::block::store_f64(dst, values)
+    }
+}
+
+/// # Safety
+/// As [`store`]; the CPU must have AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn store_avx2(dst: *mut f64, values: &[f64]) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { crate::block::store_f64(dst, values) }
 }

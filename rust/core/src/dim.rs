@@ -31,6 +31,7 @@ impl Dim {
     pub const VOLUME: Self = Self::Of { p: 0, v: UNIT };
 
     /// Dimension of a product (`sign` = 1) or a quotient (`sign` = -1).
+    #[must_use]
     pub fn times(self, other: Self, sign: i32) -> Self {
         match (self, other) {
             (Self::Of { p, v }, Self::Of { p: q, v: w }) => Self::Of { p: p + sign * q, v: v + sign * w },
@@ -44,6 +45,14 @@ impl Dim {
             Self::Of { p, v } if p % 2 == 0 && v % 2 == 0 => Some(Self::Of { p: p / 2, v: v / 2 }),
             Self::Any => Some(Self::Any),
             Self::Of { .. } => None,
+        }
+    }
+
+    /// True if the square root of a power of 2 of this dimension is a power of 2 again, for any power.
+    pub fn is_square(self) -> bool {
+        match self {
+            Self::Of { p, v } => p % (2 * UNIT) == 0 && v % (2 * UNIT) == 0,
+            Self::Any => true,
         }
     }
 

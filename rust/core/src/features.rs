@@ -77,7 +77,7 @@ impl FeatureSet {
             features.iter().map(|f| if graph.legacy_eps().is_some() { graph.tame(f.expr) } else { f.expr }).collect();
         let columns: Vec<Column> = features.into_iter().zip(&outputs).map(|(f, &x)| describe(&graph, f, x)).collect();
         let fingerprint = fingerprint(profile, &columns);
-        let block = Arc::new(Plan::new(&graph, &outputs, BLOCK_ROWS));
+        let block = Arc::new(Plan::emitting(&graph, &outputs, BLOCK_ROWS));
         let stream = Arc::new(Plan::new(&graph, &outputs, STREAM_ROWS));
         Ok(Self {
             specs: specs.to_vec(),
@@ -178,6 +178,11 @@ impl FeatureSet {
         (self.graph.nodes.len(), self.block.steps.len() + self.block.links.len())
     }
 
+    /// Plan for blocks of one series.
+    pub fn block_plan(&self) -> &Arc<Plan> {
+        &self.block
+    }
+
     /// Plan for streams.
     pub fn stream_plan(&self) -> &Arc<Plan> {
         &self.stream
@@ -189,7 +194,7 @@ impl FeatureSet {
         if plans.len() >= 64 && !plans.contains_key(&rows) {
             plans.clear();
         }
-        Arc::clone(plans.entry(rows).or_insert_with(|| Arc::new(Plan::new(&self.graph, &self.outputs, rows))))
+        Arc::clone(plans.entry(rows).or_insert_with(|| Arc::new(Plan::emitting(&self.graph, &self.outputs, rows))))
     }
 
     /// A machine for blocks of one series, at the start of one.

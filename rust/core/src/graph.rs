@@ -125,6 +125,25 @@ pub enum Op {
     },
     Chain(Chain),
     CumSum,
+    /// Made by `fuse.rs` only: `ratio * mul + add`, each rounded, in one pass.
+    RatioAffine {
+        neutral: Num,
+        sat: Num,
+        mul: Num,
+        add: Num,
+    },
+    /// Made by `fuse.rs` only: the last merge of a standard deviation, `sqrt(m2 * share)`.
+    StdMerge {
+        c: Num,
+        share: Num,
+    },
+    /// Made by `fuse.rs` only: `M2Merge` and `Merge` (or, with a share of 0, `Half`) of the same parts.
+    Level {
+        c: Num,
+        w: Num,
+    },
+    /// Made by `fuse.rs` only: `M2Pair` and `Half` of the same two values in one pass.
+    Level0,
 }
 
 /// An operand: a constant, or a node read some rows back.
@@ -332,7 +351,8 @@ impl Graph {
             return Expr::Node { id, lag: 0 };
         }
         let node = self.derive(op, &key.1);
-        if !(el::max(node.range.0.abs(), node.range.1.abs()) <= LIMIT) {
+        // The legacy formulas bound nothing on the way; every output is clipped after the graph.
+        if self.legacy_eps().is_none() && !(el::max(node.range.0.abs(), node.range.1.abs()) <= LIMIT) {
             return self.fail("the value could pass 1e300; bound it with clip(x, lo, hi) or divide by a level first");
         }
         let id = self.nodes.len() as u32;
@@ -354,7 +374,8 @@ impl Graph {
         }
         match op {
             Op::Chain(c) => {
-                memory.recursive = true;
+                memory.recursive |= c.coef.get() > 0.0;
+                memory.anchored |= c.coef.get() == 0.0;
                 warmup = warmup.saturating_add(c.skip).saturating_add(c.n - 1);
             }
             Op::CumSum => memory.anchored = true,
@@ -397,23 +418,29 @@ impl Graph {
                 (_, Expr::Const(_)) => (dims[0], false),
                 _ => (dims[0].times(dims[1], 1), mixed(dims[0], dims[1])),
             },
-            Op::Ratio { .. } | Op::Div => match (args[0], args[1]) {
-                (Expr::Const(_), _) => (Dim::NONE.times(dims[1], -1), false),
-                (_, Expr::Const(_)) => (dims[0], false),
-                _ => (dims[0].times(dims[1], -1), mixed(dims[0], dims[1])),
-            },
+            Op::Ratio { .. } | Op::Div => {
+                let (dim, tied) = match (args[0], args[1]) {
+                    (Expr::Const(_), _) => (Dim::NONE.times(dims[1], -1), false),
+                    (_, Expr::Const(_)) => (dims[0], false),
+                    _ => (dims[0].times(dims[1], -1), mixed(dims[0], dims[1])),
+                };
+                // A neutral value other than 0 is a level of its own.
+                let level = matches!(op, Op::Ratio { neutral, .. } if neutral.get() != 0.0);
+                (dim, tied || (level && dim.is_dimensional()))
+            }
             Op::M2Pair => (dims[0].times(dims[0], 1), false),
             Op::M2Merge { .. } => (dims[2].times(dims[2], 1), false),
-            Op::CovPair => (dims[0].times(dims[2], 1), false),
-            Op::CovMerge { .. } => (dims[2].times(dims[4], 1), false),
-            Op::Sqrt => match dims[0].sqrt() {
-                Some(d) => (d, false),
-                None => {
+            Op::CovPair => (dims[0].times(dims[2], 1), mixed(dims[0], dims[2])),
+            Op::CovMerge { .. } => (dims[2].times(dims[4], 1), mixed(dims[2], dims[4])),
+            Op::Sqrt => {
+                if dims[0].sqrt().is_none() {
                     self.fail("too many square roots of a price or volume");
-                    (Dim::NONE, false)
                 }
-            },
+                // The root of an odd power of 2 is no power of 2: bits would change with the level.
+                (dims[0].sqrt().unwrap_or(Dim::NONE), !dims[0].is_square())
+            }
             Op::Abs | Op::Pos | Op::Tame | Op::MeanAbsDev { .. } | Op::Chain(_) | Op::CumSum => (dims[0], false),
+            Op::RatioAffine { .. } | Op::StdMerge { .. } | Op::Level { .. } | Op::Level0 => (Dim::Any, true),
             Op::Input(Input::Hour | Input::Weekday) | Op::Sign | Op::Log { .. } | Op::Sin { .. } | Op::Cos { .. } => {
                 (Dim::NONE, false)
             }
@@ -427,7 +454,10 @@ impl Graph {
         for (i, node) in self.nodes.iter().enumerate() {
             let before = node.args.iter().map(|a| path(&longest, *a)).max().unwrap_or(0);
             let own = match node.op {
-                Op::Chain(c) => (digits * std::f64::consts::LN_10 / -libm::log(1.0 - c.coef.get())).ceil() as u64,
+                // A coefficient of 0 keeps the first value, and forgets nothing.
+                Op::Chain(c) if c.coef.get() > 0.0 => {
+                    (digits * std::f64::consts::LN_10 / -libm::log(1.0 - c.coef.get())).ceil() as u64
+                }
                 _ => 0,
             };
             longest[i] = before + own;
@@ -509,7 +539,8 @@ fn range(op: Op, r: &[(f64, f64)], dim: Dim) -> (f64, f64) {
         }
         // The legacy profile divides as IEEE does; what passes its ±1e6 is clipped after the graph.
         Op::Div => {
-            let b = libm::pow(10.0, dim.bound_exponent());
+            // Two bars may lie at the two ends of the accepted range.
+            let b = libm::pow(10.0, dim.bound_exponent() + 120.0);
             (-b, b)
         }
         Op::Pos => (0.0, el::max(r[0].1, 0.0)),
@@ -520,7 +551,7 @@ fn range(op: Op, r: &[(f64, f64)], dim: Dim) -> (f64, f64) {
         Op::CovPair => sym(0.5 * span(0) * span(2)),
         Op::CovMerge { c } => sym(r[0].1 + r[1].1 + span(2) * span(4) * c.get()),
         Op::MeanAbsDev { .. } => (0.0, span(0)),
-        Op::Chain(_) => r[0],
+        Op::Chain(_) | Op::RatioAffine { .. } | Op::StdMerge { .. } | Op::Level { .. } | Op::Level0 => r[0],
         Op::CumSum => (el::min(r[0].0 * MAX_ROWS, 0.0), el::max(r[0].1 * MAX_ROWS, 0.0)),
     }
 }

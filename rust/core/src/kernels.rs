@@ -4,11 +4,14 @@
 //! widths, a block of rows x S lanes ([`Block`]) and a single value ([`One`]), and for each CPU level.
 //! The order of operations inside a series is the same in all of them.
 
+use std::marker::PhantomData;
+
 use crate::block::Slab;
 use crate::graph::{Chain, Op};
 use crate::plan::{Instr, Link, Plan, Step};
 use crate::primitives::recursive::{ChainState, step};
 use crate::primitives::{elementwise as el, ratio as rt, sliding as sl};
+use crate::simd::{Eight, Plain};
 
 /// How wide an instruction runs.
 trait Width {
@@ -17,18 +20,37 @@ trait Width {
     fn map3(&mut self, i: &Instr, f: impl Fn(f64, f64, f64) -> f64);
     fn map4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> f64);
     fn map6(&mut self, i: &Instr, f: impl Fn([f64; 6]) -> f64);
+    fn pair2(&mut self, i: &Instr, f: impl Fn(f64, f64) -> (f64, f64));
+    fn pair4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> (f64, f64));
     fn mean_abs_dev(&mut self, i: &Instr, n: u32);
-    fn bank(&mut self, links: &[Link], states: &mut [ChainState]);
+    /// Runs a bank; `along` is a later link with its state that may run along. True if it did.
+    fn bank(&mut self, links: &[Link], states: &mut [ChainState], along: Option<Along<'_>>) -> bool;
+    fn emit(&mut self, k: usize, at: u32);
 }
+
+/// A link of a later bank that reads the difference of this one's first two.
+type Along<'a> = (&'a Link, &'a mut ChainState);
 
 /// Runs every instruction of the plan.
 #[inline(always)]
 fn execute(w: &mut impl Width, plan: &Plan, states: &mut [ChainState], lanes: usize) {
+    // The link that already ran along with an earlier bank.
+    let mut ran = usize::MAX;
     for s in &plan.steps {
         let i = match s {
             Step::Map(i) => i,
-            Step::Bank(from, to) => {
-                w.bank(&plan.links[*from..*to], &mut states[from * lanes..to * lanes]);
+            Step::Bank { from, to, along } => {
+                let (now, later) = states.split_at_mut(to * lanes);
+                let offer = along.filter(|_| lanes == 1).map(|a| (&plan.links[a], &mut later[a - to]));
+                // A link that ran along is the first of its bank.
+                let from = from + usize::from(ran == *from);
+                if from < *to && w.bank(&plan.links[from..*to], &mut now[from * lanes..], offer) {
+                    ran = along.unwrap_or(usize::MAX);
+                }
+                continue;
+            }
+            Step::Emit(k, at) => {
+                w.emit(*k, *at);
                 continue;
             }
         };
@@ -72,6 +94,23 @@ fn execute(w: &mut impl Width, plan: &Plan, states: &mut [ChainState], lanes: us
                 w.map6(i, |[ca, cb, xa, xb, ya, yb]| sl::cov_merge(ca, cb, (xa, xb), (ya, yb), c));
             }
             Op::MeanAbsDev { n } => w.mean_abs_dev(i, n),
+            Op::RatioAffine { neutral, sat, mul, add } => {
+                let (neutral, sat, mul, add) = (neutral.get(), sat.get(), mul.get(), add.get());
+                w.map3(i, |n, d, l| rt::affine(rt::ratio(n, d, l, neutral, sat), mul, add));
+            }
+            Op::StdMerge { c, share } => {
+                let (c, share) = (c.get(), share.get());
+                w.map4(i, |[m2a, m2b, ma, mb]| sl::std_merge(m2a, m2b, ma, mb, c, share));
+            }
+            Op::Level0 => w.pair2(i, |a, b| (sl::m2_pair(a, b), sl::half(a, b))),
+            Op::Level { c, w: share } => {
+                let (c, share) = (c.get(), share.get());
+                if share == 0.0 {
+                    w.pair4(i, |[m2a, m2b, a, b]| (sl::m2_merge(m2a, m2b, a, b, c), sl::half(a, b)));
+                } else {
+                    w.pair4(i, |[m2a, m2b, a, b]| (sl::m2_merge(m2a, m2b, a, b, c), sl::merge(a, b, share)));
+                }
+            }
             // Inputs are written by the caller, links run in banks.
             Op::Input(_) | Op::Chain(_) | Op::CumSum => {}
         }
@@ -102,12 +141,19 @@ pub struct Span {
     pub lanes: usize,
     /// Only what the last row needs.
     pub last_only: bool,
+    /// Row 0 of every lane: nothing came before.
+    pub fresh: bool,
 }
 
+/// Takes an output: its number, and its values for the rows wanted.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, &[f64]);
+
 /// A block of rows x lanes.
-struct Block<'a> {
+struct Block<'a, 's, V> {
     slab: &'a mut Slab,
     span: Span,
+    sink: Sink<'s>,
+    lanes: PhantomData<V>,
 }
 
 /// Applies `f` to rows of equal length.
@@ -121,11 +167,11 @@ macro_rules! zip {
     }};
 }
 
-impl Block<'_> {
+impl<V: Eight> Block<'_, '_, V> {
     /// (place of the result, places of the operands, values): what to read and write for `i`.
     #[inline(always)]
     fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
-        let Span { cursor, rows, lanes, last_only } = self.span;
+        let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows.saturating_sub(i.demand as usize) } else { 0 };
         let from = cursor + skip;
         let at = |row: u32| (row as usize + from) * lanes;
@@ -141,9 +187,18 @@ impl Block<'_> {
         let (dst, src, len) = self.places(i);
         self.slab.split(dst, src, len)
     }
+
+    /// As `views`, for an instruction with two results.
+    #[inline(always)]
+    fn two_views<const N: usize>(&mut self, i: &Instr) -> ([&mut [f64]; 2], [&[f64]; N]) {
+        let (dst, src, len) = self.places(i);
+        let dst2 = (i.dst2 as usize * self.span.lanes + dst) - i.dst as usize * self.span.lanes;
+        let (dst, src, _) = self.slab.split_many([dst, dst2], src, len, (0, 0));
+        (dst, src)
+    }
 }
 
-impl Width for Block<'_> {
+impl<V: Eight> Width for Block<'_, '_, V> {
     #[inline(always)]
     fn map1(&mut self, i: &Instr, f: impl Fn(f64) -> f64) {
         let (d, [a]) = self.views(i);
@@ -193,6 +248,22 @@ impl Width for Block<'_> {
         zip!(out, |p, q, r, s, t, u| f([p, q, r, s, t, u]), p, q, r, s, t, u);
     }
 
+    #[inline(always)]
+    fn pair2(&mut self, i: &Instr, f: impl Fn(f64, f64) -> (f64, f64)) {
+        let ([x, y], [a, b]) = self.two_views(i);
+        for r in 0..x.len() {
+            (x[r], y[r]) = f(a[r], b[r]);
+        }
+    }
+
+    #[inline(always)]
+    fn pair4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> (f64, f64)) {
+        let ([x, y], [a, b, c, d]) = self.two_views(i);
+        for r in 0..x.len() {
+            (x[r], y[r]) = f([a[r], b[r], c[r], d[r]]);
+        }
+    }
+
     /// A fold over the window, oldest row first, for many rows at a time.
     #[inline(always)]
     fn mean_abs_dev(&mut self, i: &Instr, n: u32) {
@@ -218,24 +289,54 @@ impl Width for Block<'_> {
     }
 
     #[inline(always)]
-    fn bank(&mut self, links: &[Link], states: &mut [ChainState]) {
+    fn bank(&mut self, links: &[Link], states: &mut [ChainState], along: Option<Along<'_>>) -> bool {
         if self.span.lanes == 1 {
-            match links.len() {
-                1 => self.series_bank::<1>(links, states),
-                2 => self.series_bank::<2>(links, states),
-                3 => self.series_bank::<3>(links, states),
-                4 => self.series_bank::<4>(links, states),
-                5 => self.series_bank::<5>(links, states),
-                6 => self.series_bank::<6>(links, states),
-                7 => self.series_bank::<7>(links, states),
-                _ => self.series_bank::<8>(links, states),
-            }
-        } else {
-            let lanes = self.span.lanes;
-            for (link, states) in links.iter().zip(states.chunks_mut(lanes)) {
-                if lanes == TILE_LANES { self.tile_link(link, states) } else { self.lanes_link(link, states) }
-            }
+            return match links.len() {
+                1 => self.series_bank::<1>(links, states, along),
+                2 => self.series_bank::<2>(links, states, along),
+                3 => self.series_bank::<3>(links, states, along),
+                4 => self.series_bank::<4>(links, states, along),
+                5 => self.series_bank::<5>(links, states, along),
+                6 => self.series_bank::<6>(links, states, along),
+                7 => self.series_bank::<7>(links, states, along),
+                _ => self.series_bank::<8>(links, states, along),
+            };
         }
+        let lanes = self.span.lanes;
+        if lanes == TILE_LANES && self.span.fresh && links.iter().all(|l| !l.gains.is_empty()) {
+            match links.len() {
+                1 => self.tile_bank::<1>(links, states),
+                2 => self.tile_bank::<2>(links, states),
+                3 => self.tile_bank::<3>(links, states),
+                4 => self.tile_bank::<4>(links, states),
+                5 => self.tile_bank::<5>(links, states),
+                6 => self.tile_bank::<6>(links, states),
+                7 => self.tile_bank::<7>(links, states),
+                _ => self.tile_bank::<8>(links, states),
+            }
+            return false;
+        }
+        for (link, states) in links.iter().zip(states.chunks_mut(lanes)) {
+            self.lanes_link(link, states);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn emit(&mut self, k: usize, at: u32) {
+        let Span { cursor, rows, lanes, last_only, .. } = self.span;
+        let skip = if last_only { rows - 1 } else { 0 };
+        let from = (at as usize + cursor + skip) * lanes;
+        (self.sink)(k, &self.slab.values()[from..from + (rows - skip) * lanes]);
+    }
+}
+
+/// Coefficient of a link's i-th input.
+#[inline(always)]
+fn gain(link: &Link, i: usize) -> f64 {
+    match link.gains.get(i) {
+        Some(&g) => g,
+        None => link.chain.map_or(0.0, |c| c.coef.get()),
     }
 }
 
@@ -259,11 +360,17 @@ fn fast(coef: Option<f64>, s: f64, x: f64) -> f64 {
     }
 }
 
-impl Block<'_> {
+impl<V: Eight> Block<'_, '_, V> {
     /// K chains of one series in one loop: the latencies of a multiply and two adds overlap.
     #[inline(always)]
-    fn series_bank<const K: usize>(&mut self, links: &[Link], states: &mut [ChainState]) {
+    fn series_bank<const K: usize>(
+        &mut self,
+        links: &[Link],
+        states: &mut [ChainState],
+        along: Option<Along<'_>>,
+    ) -> bool {
         let Span { cursor, rows, .. } = self.span;
+        let (links, states) = (&links[..K], &mut states[..K]);
         let mut at = 0;
         while at < rows && !links.iter().zip(states.iter()).all(|(l, s)| seeded(l, s)) {
             let part = PIECE.min(rows - at);
@@ -273,66 +380,72 @@ impl Block<'_> {
             at += part;
         }
         if at == rows {
-            return;
+            return false;
+        }
+        if links.iter().any(|l| l.chain.is_none()) {
+            // Running sums have a form of their own, and are rare.
+            for (link, state) in links.iter().zip(states.iter_mut()) {
+                self.careful(link, state, cursor + at, rows - at);
+            }
+            return false;
         }
         // Optimistic: a null makes its chain NaN to the end; such a chain is run again, with care.
         let before: [ChainState; K] = std::array::from_fn(|k| states[k]);
-        if links.iter().all(|l| l.chain.is_some()) {
-            self.fast_bank::<K>(links, states, cursor + at, rows - at);
-        } else {
-            for (link, state) in links.iter().zip(states.iter_mut()) {
-                match link.chain {
-                    Some(_) => {
-                        self.fast_bank::<1>(
-                            std::slice::from_ref(link),
-                            std::slice::from_mut(state),
-                            cursor + at,
-                            rows - at,
-                        );
-                    }
-                    None => self.careful(link, state, cursor + at, rows - at),
-                }
+        let mut ran = false;
+        match along.filter(|(link, state)| K > 1 && at == 0 && seeded(link, state) && state.s == state.s) {
+            Some((link, state)) => {
+                let s = self.fast_bank::<K, true>(links, states, Some((link, state.s)), cursor, rows);
+                // If not, its own bank runs it, from its state as it was.
+                ran = s == s;
+                state.s = if ran { s } else { state.s };
+            }
+            None => {
+                self.fast_bank::<K, false>(links, states, None, cursor + at, rows - at);
             }
         }
         for k in 0..K {
-            if states[k].s != states[k].s {
+            if states[k].s != states[k].s && before[k].s == before[k].s {
                 states[k] = before[k];
                 self.careful(&links[k], &mut states[k], cursor + at, rows - at);
             }
         }
+        ran
     }
 
+    /// The loop over seeded chains; with `ALONG`, one more chain reads the difference of the first two. Returns
+    /// that one's state.
     #[inline(always)]
-    fn fast_bank<const K: usize>(&mut self, links: &[Link], states: &mut [ChainState], cursor: usize, rows: usize) {
-        const TILE: usize = 64;
+    fn fast_bank<const K: usize, const ALONG: bool>(
+        &mut self,
+        links: &[Link],
+        states: &mut [ChainState],
+        along: Option<(&Link, f64)>,
+        cursor: usize,
+        rows: usize,
+    ) -> f64 {
+        let coefficient = |l: &Link| l.chain.map_or(0.0, |c| c.coef.get());
         let dst: [usize; K] = std::array::from_fn(|k| links[k].dst as usize + cursor);
         let src: [usize; K] = std::array::from_fn(|k| links[k].src as usize + cursor);
-        let coef: [f64; K] = std::array::from_fn(|k| links[k].chain.map_or(0.0, |c| c.coef.get()));
+        let coef: [f64; K] = std::array::from_fn(|k| coefficient(&links[k]));
         let mut s: [f64; K] = std::array::from_fn(|k| states[k].s);
-        let (mut out, input) = self.slab.split_many(dst, src, rows);
-        let whole = rows / TILE * TILE;
-        for at in (0..whole).step_by(TILE) {
-            // Arrays of constant length need no bounds checks inside the loop.
-            let x: [&[f64; TILE]; K] = input.map(|x| x[at..].first_chunk().unwrap_or(&[0.0; TILE]));
-            let mut y = out.each_mut().map(|y| y[at..].first_chunk_mut::<TILE>());
-            for r in 0..TILE {
-                for k in 0..K {
-                    s[k] = step(s[k], x[k][r], coef[k]);
-                    if let Some(y) = &mut y[k] {
-                        y[r] = s[k];
-                    }
-                }
-            }
-        }
-        for r in whole..rows {
+        // Without a link that runs along, its place is an empty run of the slab.
+        let (last, c, mut t) =
+            along.map_or(((0, 0), 0.0, 0.0), |(l, t)| ((l.dst as usize + cursor, rows), coefficient(l), t));
+        let (out, input, last) = self.slab.split_many(dst, src, rows, last);
+        for r in 0..rows {
             for k in 0..K {
                 s[k] = step(s[k], input[k][r], coef[k]);
                 out[k][r] = s[k];
+            }
+            if ALONG {
+                t = step(t, s[0] - s[1 % K], c);
+                last[r] = t;
             }
         }
         for k in 0..K {
             states[k].s = s[k];
         }
+        t
     }
 
     /// One link of one series, row by row.
@@ -344,37 +457,62 @@ impl Block<'_> {
         }
     }
 
-    /// One link of a tile of windows, the states in registers.
+    /// K links of a tile of windows from their start, the states in registers. Each link runs from the first
+    /// row of its own input; while its seed is gathered the step's coefficient is the seed's gain.
     #[inline(always)]
-    fn tile_link(&mut self, link: &Link, states: &mut [ChainState]) {
+    fn tile_bank<const K: usize>(&mut self, links: &[Link], states: &mut [ChainState]) {
         const L: usize = TILE_LANES;
-        let Span { cursor, rows, .. } = self.span;
-        let before: [ChainState; L] = std::array::from_fn(|l| states[l]);
-        let at = |place: u32| (place as usize + cursor) * L;
-        let mut done = 0;
-        // Windows start together, so as a rule their seeds end together: gather them lane by lane.
-        while done < rows && !states.iter().all(|s| seeded(link, s)) {
-            let (out, [input]) = self.slab.split(at(link.dst) + done * L, [at(link.src) + done * L], L);
-            for l in 0..L {
-                out[l] = advance(link.chain.as_ref(), &mut states[l], input[l]);
+        let rows = self.span.rows;
+        let links = &links[..K];
+        let start: [usize; K] = std::array::from_fn(|k| (links[k].start as usize).min(rows));
+        let mut s = [V::splat(0.0); K];
+        let together = (0..K).map(|k| rows - start[k]).min().unwrap_or(0);
+        let at = |place: u32, row: usize| (place as usize + row) * L;
+        {
+            let dst: [usize; K] = std::array::from_fn(|k| at(links[k].dst, start[k]));
+            let src: [usize; K] = std::array::from_fn(|k| at(links[k].src, start[k]));
+            let (out, input, _) = self.slab.split_many(dst, src, together * L, (0, 0));
+            for i in 0..together {
+                for k in 0..K {
+                    let coef = gain(&links[k], i);
+                    let x: &[f64; L] = input[k][i * L..].first_chunk().unwrap_or(&[0.0; L]);
+                    s[k] = V::step(s[k], V::load(x), V::splat(coef));
+                    if let Some(y) = out[k][i * L..].first_chunk_mut() {
+                        s[k].store(y);
+                    }
+                }
             }
-            done += 1;
         }
-        let after_seed: [ChainState; L] = std::array::from_fn(|l| states[l]);
-        let coef = link.chain.map(|c| c.coef.get());
-        let mut s: [f64; L] = std::array::from_fn(|l| states[l].s);
-        let (out, [input]) = self.slab.split(at(link.dst) + done * L, [at(link.src) + done * L], (rows - done) * L);
-        for (y, x) in out.as_chunks_mut::<L>().0.iter_mut().zip(input.as_chunks::<L>().0) {
-            for l in 0..L {
-                s[l] = fast(coef, s[l], x[l]);
-                y[l] = s[l];
+        for k in 0..K {
+            let more = rows - start[k] - together;
+            let (dst, src) = (at(links[k].dst, start[k] + together), at(links[k].src, start[k] + together));
+            let (out, [input]) = self.slab.split(dst, [src], more * L);
+            let rows = out.as_chunks_mut::<L>().0.iter_mut().zip(input.as_chunks::<L>().0);
+            for (i, (y, x)) in rows.enumerate() {
+                s[k] = V::step(s[k], V::load(x), V::splat(gain(&links[k], together + i)));
+                s[k].store(y);
             }
+            self.finish_tile(&links[k], &mut states[k * L..(k + 1) * L], s[k], start[k]);
         }
-        for l in 0..L {
-            states[l].s = s[l];
-            if s[l] != s[l] && before[l].s == before[l].s {
-                states[l] = after_seed[l];
-                self.careful_lane(link, &mut states[l], l, done);
+    }
+
+    /// Stores the states of a link, makes the rows before the end of its seed null, and runs lanes that met a
+    /// null again with care.
+    #[inline(always)]
+    fn finish_tile(&mut self, link: &Link, states: &mut [ChainState], s: V, start: usize) {
+        const L: usize = TILE_LANES;
+        let rows = self.span.rows;
+        let n = link.chain.map_or(0, |c| c.n) as usize;
+        let valid = (start + n).saturating_sub(1).min(rows);
+        let dst = link.dst as usize * L;
+        self.slab.values_mut()[dst..dst + valid * L].fill(f64::NAN);
+        let mut last = [0.0; L];
+        s.store(&mut last);
+        for (lane, state) in states.iter_mut().enumerate() {
+            if last[lane] == last[lane] {
+                *state = ChainState { s: last[lane], seen: n.min(rows - start) as u32 };
+            } else {
+                self.careful_lane(link, state, lane, 0);
             }
         }
     }
@@ -459,6 +597,20 @@ impl Width for One<'_> {
     }
 
     #[inline(always)]
+    fn pair2(&mut self, i: &Instr, f: impl Fn(f64, f64) -> (f64, f64)) {
+        let (x, y) = f(self.get(i, 0), self.get(i, 1));
+        self.set(i, x);
+        self.values[i.dst2 as usize + self.cursor] = y;
+    }
+
+    #[inline(always)]
+    fn pair4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> (f64, f64)) {
+        let (x, y) = f(std::array::from_fn(|k| self.get(i, k)));
+        self.set(i, x);
+        self.values[i.dst2 as usize + self.cursor] = y;
+    }
+
+    #[inline(always)]
     fn mean_abs_dev(&mut self, i: &Instr, n: u32) {
         let (n, at, mean) = (n as usize, i.src[0] as usize + self.cursor, self.get(i, 1));
         let mut sum = 0.0;
@@ -469,23 +621,28 @@ impl Width for One<'_> {
     }
 
     #[inline(always)]
-    fn bank(&mut self, links: &[Link], states: &mut [ChainState]) {
+    fn bank(&mut self, links: &[Link], states: &mut [ChainState], _: Option<Along<'_>>) -> bool {
         for (link, state) in links.iter().zip(states) {
             let x = self.values[link.src as usize + self.cursor];
             self.values[link.dst as usize + self.cursor] = advance(link.chain.as_ref(), state, x);
         }
+        false
     }
+
+    #[inline(always)]
+    fn emit(&mut self, _: usize, _: u32) {}
 }
 
 #[inline(always)]
-fn block(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
-    execute(&mut Block { slab, span }, plan, states, span.lanes);
+fn block<V: Eight>(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
+    execute(&mut Block::<V> { slab, span, sink, lanes: PhantomData }, plan, states, span.lanes);
 }
 
-/// Runs the plan over a block with the kernels of the best CPU level.
-pub fn run_block(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
+/// Runs the plan over a block with the kernels of the best CPU level; `sink` takes the outputs of a plan
+/// that emits them.
+pub fn run_block(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
     if span.rows > 0 {
-        crate::cpu::dispatch(plan, slab, states, span);
+        crate::cpu::dispatch(plan, slab, states, span, sink);
     }
 }
 
@@ -495,20 +652,20 @@ pub fn run_one(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], cursor: 
 }
 
 /// The kernels at the level that every CPU of the target has.
-pub(crate) fn block_baseline(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
-    block(plan, slab, states, span);
+pub(crate) fn block_baseline(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
+    block::<Plain>(plan, slab, states, span, sink);
 }
 
 /// The kernels compiled for AVX2. FMA is not enabled, and would change nothing: only `mul_add` fuses.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_avx2(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
-    block(plan, slab, states, span);
+pub(crate) fn block_avx2(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
+    block::<crate::simd::x86::Avx2>(plan, slab, states, span, sink);
 }
 
 /// The kernels compiled for AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-pub(crate) fn block_avx512(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span) {
-    block(plan, slab, states, span);
+pub(crate) fn block_avx512(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
+    block::<crate::simd::x86::Avx512>(plan, slab, states, span, sink);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::block::Slab;
-use crate::kernels::{Span, run_block, run_one};
+use crate::kernels::{Sink, Span, run_block, run_one};
 use crate::plan::{Plan, Slot};
 use crate::primitives::recursive::ChainState;
 
@@ -76,10 +76,21 @@ impl Machine {
         self.slab.values()[(self.plan.outputs[k] as usize + self.cursor + row) * self.lanes + lane]
     }
 
-    /// Computes the next `rows` rows from the inputs written.
-    pub fn run(&mut self, rows: usize, last_only: bool) {
-        let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only };
-        run_block(&self.plan, &mut self.slab, &mut self.states, span);
+    /// Computes the next `rows` rows from the inputs written. The outputs of a plan that emits them go to
+    /// `sink`; with `last_only`, only the last row is computed, as far as possible, and emitted.
+    pub fn run(&mut self, rows: usize, last_only: bool, sink: Sink<'_>) {
+        self.run_span(rows, last_only, false, sink);
+    }
+
+    /// As [`Machine::run`] for a tile of windows: the first row is row 0 of every lane.
+    pub fn run_fresh(&mut self, rows: usize, last_only: bool, sink: Sink<'_>) {
+        self.states.fill(ChainState::default());
+        self.run_span(rows, last_only, true, sink);
+    }
+
+    fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, sink: Sink<'_>) {
+        let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only, fresh };
+        run_block(&self.plan, &mut self.slab, &mut self.states, span, sink);
     }
 
     /// Computes one row of one series.
@@ -117,11 +128,6 @@ impl Machine {
         for slot in &self.plan.slots {
             self.slab.values_mut()[history(slot, self.cursor, self.lanes)].fill(f64::NAN);
         }
-        self.states.fill(ChainState::default());
-    }
-
-    /// As [`Machine::restart`], where no history has been written since the last: a tile of windows.
-    pub fn restart_states(&mut self) {
         self.states.fill(ChainState::default());
     }
 

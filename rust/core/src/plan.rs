@@ -1,6 +1,7 @@
 //! Turns a graph into instructions over a slab: order, banks of recursive chains, slots, demand.
 
-use crate::graph::{Chain, Expr, Graph, Input, Op};
+use crate::fuse::{Step as Fused, fuse};
+use crate::graph::{Chain, Expr, Graph, Input, Op, Seed};
 
 /// Most operands of an instruction.
 pub const MAX_ARGS: usize = 6;
@@ -16,6 +17,8 @@ pub struct Instr {
     pub op: Op,
     /// Where the result goes.
     pub dst: u32,
+    /// Where the second result of a `Level` goes.
+    pub dst2: u32,
     /// Where the operands are.
     pub src: [u32; MAX_ARGS],
     /// The operand that is a constant, and its value. (Its slot holds the value too.)
@@ -25,7 +28,7 @@ pub struct Instr {
 }
 
 /// One recursive instruction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Link {
     /// Coefficient and seed; `None` is a running sum.
     pub chain: Option<Chain>,
@@ -33,6 +36,10 @@ pub struct Link {
     pub src: u32,
     /// Where the result goes.
     pub dst: u32,
+    /// Leading null rows of the input.
+    pub start: u32,
+    /// Gains of the inputs of the seed, where they are all of one form.
+    pub gains: Vec<f64>,
 }
 
 /// An instruction, or a bank of recursive ones that run in one loop.
@@ -40,8 +47,18 @@ pub struct Link {
 pub enum Step {
     /// An elementwise, merge or fold instruction.
     Map(Instr),
-    /// Links `.0` up to `.1` of the plan: none reads another.
-    Bank(usize, usize),
+    /// Links `from..to` of the plan: none reads another.
+    Bank {
+        /// First link.
+        from: usize,
+        /// After the last.
+        to: usize,
+        /// A link of a later bank, the first there, whose input is the difference of the first two of this one
+        /// (MACD's signal): once all are seeded it runs in this bank's loop, where its latency costs nothing.
+        along: Option<usize>,
+    },
+    /// Hand out output `.0`, which is read at `.1`.
+    Emit(usize, u32),
 }
 
 /// A place in the slab with the rows of history kept in front of it.
@@ -87,7 +104,13 @@ struct Use {
 impl Plan {
     /// Plans `outputs` for blocks of up to `capacity` rows.
     pub fn new(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, capacity).finish()
+        Planner::new(graph, outputs, capacity, true).finish()
+    }
+
+    /// As [`Plan::new`], for callers that take every output as it is emitted: its memory is used again at
+    /// once, and [`Plan::outputs`] says nothing.
+    pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
+        Planner::new(graph, outputs, capacity, false).finish()
     }
 
     /// Rows of history over all slots: what a state keeps per series, beside the links.
@@ -96,13 +119,22 @@ impl Plan {
     }
 }
 
+/// One entry of the schedule.
+enum Work {
+    Node(u32),
+    Bank(Vec<u32>),
+    Emit(usize),
+}
+
 struct Planner<'a> {
     graph: &'a Graph,
+    nodes: Vec<Fused>,
     outputs: &'a [Expr],
     uses: Vec<Use>,
-    /// Node ids in execution order, a bank being several.
-    order: Vec<Vec<u32>>,
+    order: Vec<Work>,
     capacity: usize,
+    /// Outputs are read after the last step.
+    keep_outputs: bool,
 }
 
 /// Hands out slots; those without history are used again.
@@ -114,11 +146,13 @@ struct Slots {
 
 impl Slots {
     fn take(&mut self, history: u32) -> Slot {
-        if history == 0 {
-            if let Some(slot) = self.free.pop() {
-                return slot;
-            }
+        match self.free.pop_if(|_| history == 0) {
+            Some(slot) => slot,
+            None => self.fresh(history),
         }
+    }
+
+    fn fresh(&mut self, history: u32) -> Slot {
         let base = self.next + history as usize;
         // 8-row steps keep slots 64-byte aligned at S = 1; the odd padding spreads them over cache sets.
         self.next = (base + self.capacity).next_multiple_of(8) + PAD;
@@ -127,17 +161,15 @@ impl Slots {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, outputs: &'a [Expr], capacity: usize) -> Self {
-        let mut p = Self { graph, outputs, uses: vec![Use::default(); graph.nodes.len()], order: Vec::new(), capacity };
+    fn new(graph: &'a Graph, outputs: &'a [Expr], capacity: usize, keep_outputs: bool) -> Self {
+        let nodes = fuse(graph, outputs);
+        let uses = vec![Use::default(); nodes.len()];
+        let mut p = Self { graph, nodes, outputs, uses, order: Vec::new(), capacity, keep_outputs };
         p.mark();
         p.schedule();
-        for (at, ids) in p.order.iter().enumerate() {
-            for &id in ids {
-                for arg in &graph.nodes[id as usize].args {
-                    if let Expr::Node { id, .. } = *arg {
-                        p.uses[id as usize].last_reader = at;
-                    }
-                }
+        for at in 0..p.order.len() {
+            for id in p.reads(at) {
+                p.uses[id as usize].last_reader = at;
             }
         }
         p
@@ -159,39 +191,88 @@ impl<'a> Planner<'a> {
                 self.uses[id as usize].output = true;
             }
         }
-        for id in (0..self.graph.nodes.len()).rev() {
-            let (node, u) = (&self.graph.nodes[id], self.uses[id]);
-            if !u.live {
-                continue;
-            }
-            for (i, &arg) in node.args.iter().enumerate() {
-                match node.op {
-                    // A recursive step reads every row of its input, whatever is wanted of it.
-                    Op::Chain(_) | Op::CumSum => read(&mut self.uses, arg, u32::MAX, 0),
-                    Op::MeanAbsDev { n } if i == 0 => read(&mut self.uses, arg, u.demand, n - 1),
-                    _ => read(&mut self.uses, arg, u.demand, 0),
+        // Twins are computed together, as far back as either is wanted; that may ask more of what they read.
+        let mut again = true;
+        while again {
+            for id in (0..self.nodes.len()).rev() {
+                let (node, u) = (&self.nodes[id], self.uses[id]);
+                if !u.live {
+                    continue;
                 }
+                for (i, &arg) in node.args.iter().enumerate() {
+                    match node.op {
+                        // A recursive step reads every row of its input, whatever is wanted of it.
+                        Op::Chain(_) | Op::CumSum => read(&mut self.uses, arg, u32::MAX, 0),
+                        Op::MeanAbsDev { n } if i == 0 => read(&mut self.uses, arg, u.demand, n - 1),
+                        _ => read(&mut self.uses, arg, u.demand, 0),
+                    }
+                }
+            }
+            again = false;
+            for id in 0..self.nodes.len() {
+                let Some(twin) = self.nodes[id].twin.map(|t| t as usize) else { continue };
+                let (a, b) = (self.uses[id].demand, self.uses[twin].demand);
+                again |= a != b;
+                (self.uses[id].demand, self.uses[twin].demand) = (a.max(b), a.max(b));
             }
         }
     }
 
-    /// Order: everything of recursion depth d, then the banks of depth d + 1.
+    /// Order: for each recursion depth d, the outputs that need no more, then what the links of depth d + 1
+    /// read, then those links in banks. Within that, operands stand right before their reader, so that most
+    /// values are still in the first-level cache when they are read.
     fn schedule(&mut self) {
-        let n = self.graph.nodes.len();
+        let n = self.nodes.len();
         let mut depth = vec![0_usize; n];
-        for (id, node) in self.graph.nodes.iter().enumerate() {
+        for (id, node) in self.nodes.iter().enumerate() {
             let below = node.args.iter().map(|a| if let Expr::Node { id, .. } = a { depth[*id as usize] } else { 0 });
             depth[id] = below.max().unwrap_or(0) + usize::from(is_link(node.op));
         }
         let live: Vec<u32> = (0..n as u32).filter(|&id| self.uses[id as usize].live).collect();
         let deepest = live.iter().map(|&id| depth[id as usize]).max().unwrap_or(0);
+        let mut done = vec![false; n];
         for d in 0..=deepest {
-            let (links, others): (Vec<u32>, Vec<u32>) = live
+            for (k, &x) in self.outputs.iter().enumerate() {
+                if let Expr::Node { id, .. } = x
+                    && depth[id as usize] == d
+                {
+                    self.visit(id, &mut done);
+                    self.order.push(Work::Emit(k));
+                }
+            }
+            let links: Vec<u32> = live
                 .iter()
-                .filter(|&&id| depth[id as usize] == d)
-                .partition(|&&id| is_link(self.graph.nodes[id as usize].op));
-            self.order.extend(links.chunks(MAX_BANK).map(<[u32]>::to_vec));
-            self.order.extend(others.into_iter().map(|id| vec![id]));
+                .copied()
+                .filter(|&id| depth[id as usize] == d + 1 && is_link(self.nodes[id as usize].op))
+                .collect();
+            for &link in &links {
+                self.operands(link, &mut done);
+                done[link as usize] = true;
+            }
+            let links = self.along_first(links, &live);
+            self.order.extend(links.chunks(MAX_BANK).map(|ids| Work::Bank(ids.to_vec())));
+        }
+    }
+
+    /// Schedules a node after its operands; banks are scheduled by depth.
+    fn visit(&mut self, id: u32, done: &mut [bool]) {
+        if done[id as usize] {
+            return;
+        }
+        let id = self.nodes.iter().position(|n| n.twin == Some(id)).map_or(id, |owner| owner as u32);
+        done[id as usize] = true;
+        if let Some(twin) = self.nodes[id as usize].twin {
+            done[twin as usize] = true;
+        }
+        self.operands(id, done);
+        self.order.push(Work::Node(id));
+    }
+
+    fn operands(&mut self, id: u32, done: &mut [bool]) {
+        for i in 0..self.nodes[id as usize].args.len() {
+            if let Expr::Node { id, .. } = self.nodes[id as usize].args[i] {
+                self.visit(id, done);
+            }
         }
     }
 
@@ -207,39 +288,49 @@ impl<'a> Planner<'a> {
             capacity: self.capacity,
             rows: 0,
         };
-        let mut place: Vec<Slot> = vec![Slot { base: 0, history: 0 }; self.graph.nodes.len()];
+        let mut place: Vec<Slot> = vec![Slot { base: 0, history: 0 }; self.nodes.len()];
         // Inputs are written before the first step runs, so their slots must not be shared with any step's
         // result until their last reader has run: give them out first.
-        for (id, node) in self.graph.nodes.iter().enumerate() {
+        for (id, node) in self.nodes.iter().enumerate() {
             if let (Op::Input(input), true) = (node.op, self.uses[id].live) {
                 place[id] = slots.take(self.uses[id].history);
                 plan.inputs.push((input, place[id].base));
             }
         }
-        for (at, ids) in self.order.iter().enumerate() {
-            let first_link = plan.links.len();
-            for &id in ids {
-                let node = &self.graph.nodes[id as usize];
-                if matches!(node.op, Op::Input(_)) {
-                    continue;
+        for (at, work) in self.order.iter().enumerate() {
+            match work {
+                Work::Node(id) => {
+                    let node = &self.nodes[*id as usize];
+                    if !matches!(node.op, Op::Input(_)) {
+                        let (dst, src) = self.place(*id, &mut plan, &mut slots, &mut place);
+                        let dst2 = node.twin.map_or(0, |t| {
+                            place[t as usize] = slots.take(self.uses[t as usize].history);
+                            place[t as usize].base
+                        });
+                        let demand = self.uses[*id as usize].demand;
+                        plan.steps.push(Step::Map(instr(node.op, (dst, dst2), &src, &node.args, demand)));
+                    }
                 }
-                let u = self.uses[id as usize];
-                let slot = slots.take(u.history);
-                place[id as usize] = slot;
-                let src: Vec<u32> = node.args.iter().map(|&a| source(&mut plan, &mut slots, &place, a)).collect();
-                match node.op {
-                    Op::Chain(c) => plan.links.push(Link { chain: Some(c), src: src[0], dst: slot.base }),
-                    Op::CumSum => plan.links.push(Link { chain: None, src: src[0], dst: slot.base }),
-                    op => plan.steps.push(Step::Map(instr(op, slot.base, &src, &node.args, u.demand))),
+                Work::Bank(ids) => {
+                    let from = plan.links.len();
+                    for &id in ids {
+                        let (dst, src) = self.place(id, &mut plan, &mut slots, &mut place);
+                        let chain = if let Op::Chain(c) = self.nodes[id as usize].op { Some(c) } else { None };
+                        plan.links.push(self.link(id, chain, src[0], dst));
+                    }
+                    plan.steps.push(Step::Bank { from, to: plan.links.len(), along: None });
+                }
+                Work::Emit(_) if self.keep_outputs => {}
+                Work::Emit(k) => {
+                    let src = source(&mut plan, &mut slots, &place, self.outputs[*k]);
+                    plan.steps.push(Step::Emit(*k, src));
                 }
             }
-            if plan.links.len() > first_link {
-                plan.steps.push(Step::Bank(first_link, plan.links.len()));
-            }
-            self.free_read(at, ids, &place, &mut slots);
+            self.free_read(at, &place, &mut slots);
         }
+        self.mark_along(&mut plan);
         plan.outputs = self.outputs.iter().map(|&x| source(&mut plan, &mut slots, &place, x)).collect();
-        plan.slots = (0..self.graph.nodes.len())
+        plan.slots = (0..self.nodes.len())
             .filter(|&id| self.uses[id].live && place[id].history > 0)
             .map(|id| place[id])
             .collect();
@@ -247,18 +338,96 @@ impl<'a> Planner<'a> {
         plan
     }
 
-    /// Gives back the slots that nothing after step `at` reads.
-    fn free_read(&self, at: usize, ids: &[u32], place: &[Slot], slots: &mut Slots) {
-        let mut done: Vec<u32> = Vec::new();
-        for &id in ids {
-            for arg in &self.graph.nodes[id as usize].args {
-                if let Expr::Node { id, .. } = *arg {
-                    let u = self.uses[id as usize];
-                    if u.last_reader == at && u.history == 0 && !u.output && !done.contains(&id) {
-                        done.push(id);
-                        slots.free.push(place[id as usize]);
-                    }
+    fn link(&self, id: u32, chain: Option<Chain>, src: u32, dst: u32) -> Link {
+        let start = self.graph.facts(self.nodes[id as usize].args[0]).3;
+        let gains = match chain {
+            Some(c) if c.skip == 0 && c.seed != Seed::Partial => {
+                (1..=c.n.min(self.capacity as u32)).map(|k| c.gain(k)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Link { chain, src, dst, start, gains }
+    }
+
+    /// Gives a node its slot: (place of the result, places of the operands).
+    fn place(&self, id: u32, plan: &mut Plan, slots: &mut Slots, place: &mut [Slot]) -> (u32, Vec<u32>) {
+        let history = self.uses[id as usize].history;
+        // A link that may run along with an earlier bank is written before its turn: no slot used before.
+        let early = self.difference(id).is_some();
+        let slot = if early { slots.fresh(history) } else { slots.take(history) };
+        place[id as usize] = slot;
+        let args = &self.nodes[id as usize].args;
+        (slot.base, args.iter().map(|&a| source(plan, slots, place, a)).collect())
+    }
+
+    /// Nodes that entry `at` of the schedule reads.
+    fn reads(&self, at: usize) -> Vec<u32> {
+        let args = |id: &u32| self.nodes[*id as usize].args.clone();
+        let exprs: Vec<Expr> = match &self.order[at] {
+            Work::Node(id) => args(id),
+            Work::Bank(ids) => ids.iter().flat_map(args).collect(),
+            Work::Emit(k) => vec![self.outputs[*k]],
+        };
+        let id = |x: Expr| if let Expr::Node { id, .. } = x { Some(id) } else { None };
+        let mut ids: Vec<u32> = exprs.into_iter().filter_map(id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Gives back the slots that nothing after entry `at` reads.
+    fn free_read(&self, at: usize, place: &[Slot], slots: &mut Slots) {
+        for id in self.reads(at) {
+            let u = self.uses[id as usize];
+            if u.last_reader == at && u.history == 0 && !(u.output && self.keep_outputs) {
+                slots.free.push(place[id as usize]);
+            }
+        }
+    }
+
+    /// The two links whose difference this one reads, if it does.
+    fn difference(&self, id: u32) -> Option<(u32, u32)> {
+        let node = &self.nodes[id as usize];
+        let (Op::Chain(_), Some(&Expr::Node { id: line, lag: 0 })) = (node.op, node.args.first()) else { return None };
+        let line = &self.nodes[line as usize];
+        match (line.op, line.args.as_slice()) {
+            (Op::Sub, &[Expr::Node { id: a, lag: 0 }, Expr::Node { id: b, lag: 0 }]) => {
+                let chain = |id: u32| matches!(self.nodes[id as usize].op, Op::Chain(_));
+                (chain(a) && chain(b)).then_some((a, b))
+            }
+            _ => None,
+        }
+    }
+
+    /// Orders the links of one depth: first one that may run along with an earlier bank, or the two that a
+    /// later link wants to run along with.
+    fn along_first(&self, links: Vec<u32>, live: &[u32]) -> Vec<u32> {
+        let wanted =
+            live.iter().find_map(|&id| self.difference(id).filter(|(a, b)| links.contains(a) && links.contains(b)));
+        let front: Vec<u32> = match wanted {
+            Some((a, b)) => vec![a, b],
+            None => links.iter().copied().find(|&id| self.difference(id).is_some()).into_iter().collect(),
+        };
+        let rest = links.into_iter().filter(|id| !front.contains(id)).collect::<Vec<_>>();
+        front.into_iter().chain(rest).collect()
+    }
+
+    /// Marks the banks that a later link may run along with.
+    fn mark_along(&self, plan: &mut Plan) {
+        let banks: Vec<&Vec<u32>> =
+            self.order.iter().filter_map(|w| if let Work::Bank(ids) = w { Some(ids) } else { None }).collect();
+        let steps = plan.steps.iter_mut().filter_map(|s| match s {
+            Step::Bank { to, along, .. } => Some((*to, along)),
+            _ => None,
+        });
+        for (i, (to, along)) in steps.enumerate() {
+            let mut first = to;
+            for later in &banks[i + 1..] {
+                if self.difference(later[0]).is_some_and(|(a, b)| banks[i].starts_with(&[a, b])) {
+                    *along = Some(first);
+                    break;
                 }
+                first += later.len();
             }
         }
     }
@@ -285,12 +454,12 @@ fn source(plan: &mut Plan, slots: &mut Slots, place: &[Slot], x: Expr) -> u32 {
     }
 }
 
-fn instr(op: Op, dst: u32, src: &[u32], args: &[Expr], demand: u32) -> Instr {
+fn instr(op: Op, (dst, dst2): (u32, u32), src: &[u32], args: &[Expr], demand: u32) -> Instr {
     let mut all = [0; MAX_ARGS];
     all[..src.len()].copy_from_slice(src);
     let konst = args.iter().enumerate().find_map(|(i, a)| match a {
         Expr::Const(c) => Some((i as u8, c.get())),
         Expr::Node { .. } => None,
     });
-    Instr { op, dst, src: all, konst, demand }
+    Instr { op, dst, dst2, src: all, konst, demand }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::bars::{Clock, OnBad, OnGap, Policy, Tick, bad_bar, calendar, check_bar};
+use crate::bars::{Clock, OnBad, OnGap, Policy, Tick, bad_bar, calendar, check_bar, is_good};
 use crate::batch::column_of;
 use crate::error::{Error, Place, Result};
 use crate::fault::Fault;
@@ -68,15 +68,16 @@ fn judge(
     bar: &Bar<'_>,
     place: impl Fn() -> Place,
 ) -> Result<(Verdict, Tick)> {
-    let tick = match bar.time {
-        Some(now) => clock.check(now, policy, "time", &place)?,
-        None => Tick::Next,
-    };
+    // A bad bar is reported before a bad time, as in every mode.
     let verdict = match (check_bar(&bar.ohlcv, bar.extras, fs.extras()), policy.on_bad) {
         (Ok(()), _) => Verdict::Good,
         (Err((column, value, reason)), OnBad::Raise) => return Err(bad_bar(&column, value, reason, place())),
         (Err(_), OnBad::Null) => Verdict::Null,
         (Err(_), OnBad::Reset) => Verdict::Reset,
+    };
+    let tick = match bar.time {
+        Some(now) => clock.check(now, policy, "time", &place)?,
+        None => Tick::Next,
     };
     Ok((verdict, tick))
 }
@@ -120,7 +121,7 @@ impl Stream {
     pub fn push(&mut self, bar: &Bar<'_>, out: &mut [f64]) -> Result<()> {
         let (verdict, tick) = self.judge(bar)?;
         self.clock.last = bar.time.or(self.clock.last);
-        self.rows += 1;
+        self.rows = self.rows.saturating_add(1);
         self.machine.wrap();
         if tick == Tick::Reset {
             self.machine.restart();
@@ -168,11 +169,11 @@ impl Stream {
             let y = self.machine.value(k, 0, 0);
             *x = if y == y && verdict != Verdict::Reset { y } else { f64::NAN };
         }
-        if self.fs.fault() == Some(Fault::Fused) {
-            if let Some(x) = out.first_mut() {
-                // One rounding fewer, or one unit in the last place: what a fused step would do.
-                *x = f64::from_bits(x.to_bits() ^ u64::from(self.rows % 97 == 96 && *x == *x));
-            }
+        if self.fs.fault() == Some(Fault::Fused)
+            && let Some(x) = out.first_mut()
+        {
+            // One rounding fewer, or one unit in the last place: what a fused step would do.
+            *x = f64::from_bits(x.to_bits() ^ u64::from(self.rows % 97 == 96 && *x == *x));
         }
     }
 
@@ -197,6 +198,8 @@ impl Stream {
             let mut state = stream.machine.save();
             let by = usize::from(!state.history.is_empty());
             state.history.rotate_right(by);
+            // A single row of history has nothing to turn: move every value a little.
+            state.history.iter_mut().for_each(|x| *x *= 1.0 + f64::EPSILON);
             state.links.iter_mut().for_each(|l| l.s *= 1.0 + f64::EPSILON);
             stream.machine.load(&state);
         }
@@ -281,7 +284,7 @@ impl PanelStream {
             .map(|lane| (lane, self.machine.lane_states(lane).collect()))
             .collect();
         self.fill(bars, times, extras);
-        self.machine.run(1, false);
+        self.machine.run(1, false, &mut |_, _| {});
         self.read(out);
         for (lane, before) in &absent {
             self.machine.undo_lane(*lane, before);
@@ -289,7 +292,7 @@ impl PanelStream {
         self.machine.advance(1);
         for lane in 0..n {
             let Lane::Present(verdict, _) = self.verdicts[lane] else { continue };
-            self.rows[lane] += 1;
+            self.rows[lane] = self.rows[lane].saturating_add(1);
             if let Some(times) = times {
                 self.clocks[lane].last = Some(times[lane]);
             }
@@ -308,8 +311,12 @@ impl PanelStream {
             )));
         }
         complete(&self.fs, &self.policy, times.is_some(), if e == 0 { extras.len() } else { extras.len() / n })?;
-        for lane in 0..n {
-            let bar: [f64; 5] = std::array::from_fn(|k| bars[lane * 5 + k]);
+        let plain = times.is_none() && e == 0;
+        for (lane, &bar) in bars.as_chunks::<5>().0.iter().enumerate() {
+            if plain && is_good(&bar) {
+                self.verdicts[lane] = Lane::Present(Verdict::Good, Tick::Next);
+                continue;
+            }
             if bar.iter().all(|x| x != x) {
                 self.verdicts[lane] = Lane::Absent;
                 continue;
@@ -347,13 +354,19 @@ impl PanelStream {
     }
 
     fn read(&mut self, out: &mut [f64]) {
+        // Some lanes at a time, so that their rows stay in the first-level cache while the columns pass.
+        const LANES: usize = 32;
         let f = self.machine.plan().outputs.len();
-        for (k, lanes) in (0..f).map(|k| (k, self.machine.output(k, 1))) {
-            for (row, &y) in out.chunks_mut(f).zip(lanes) {
-                row[k] = if y == y { y } else { f64::NAN };
+        for (i, rows) in out.chunks_mut(f * LANES).enumerate() {
+            let from = i * LANES;
+            for k in 0..f {
+                let lanes = &self.machine.output(k, 1)[from..];
+                for (row, &y) in rows.chunks_exact_mut(f).zip(lanes) {
+                    row[k] = if y == y { y } else { f64::NAN };
+                }
             }
         }
-        for ((row, v), ready) in out.chunks_mut(f).zip(&self.verdicts).zip(&mut self.ready) {
+        for ((row, v), ready) in out.chunks_exact_mut(f).zip(&self.verdicts).zip(&mut self.ready) {
             match v {
                 Lane::Present(Verdict::Good | Verdict::Null, _) => *ready = row.iter().all(|x| x == x),
                 Lane::Present(Verdict::Reset, _) => {

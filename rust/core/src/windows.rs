@@ -12,6 +12,7 @@ use crate::graph::Input;
 use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
 use crate::plan::Plan;
+use crate::simd::interleave;
 
 const L: usize = TILE_LANES;
 /// Tiles that a thread takes at a time.
@@ -62,15 +63,8 @@ impl Windows for Cube<'_> {
     fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
         let size = self.rows * 5;
         let last = self.count() - 1;
-        let windows: [&[[f64; 5]]; L] =
-            std::array::from_fn(|l| self.bars[(first + l).min(last) * size..][..size].as_chunks::<5>().0);
-        let [o, h, lo, c, v] = dst;
-        let [o, h, lo, c, v] = [o, h, lo, c, v].map(|d| d.as_chunks_mut::<L>().0);
-        for r in 0..self.rows {
-            for l in 0..L {
-                [o[r][l], h[r][l], lo[r][l], c[r][l], v[r][l]] = windows[l][r];
-            }
-        }
+        let window = |l: usize| self.bars[(first + l).min(last) * size..][..size].as_chunks::<5>().0;
+        interleave(std::array::from_fn(window), dst.each_mut().map(|d| d.as_chunks_mut::<L>().0));
     }
 
     fn extra(&self, e: usize, w: usize, r: usize) -> f64 {
@@ -214,14 +208,49 @@ impl Tile {
         let rows = windows.rows();
         windows.bars(first, &mut self.columns);
         let resets = self.check(fs, windows, first, lanes)?;
-        self.machine.restart_states();
         self.fill(windows, first, lanes);
+        let (last_only, columns, policy) = (self.last_only, &self.columns, &self.policy);
+        let f = fs.columns().len();
+        let mut put = |k: usize, from: usize, values: &[f64]| {
+            let rows_out = if last_only { 1 } else { rows };
+            for (i, row) in values.as_chunks::<L>().0.iter().enumerate() {
+                let r = if last_only { rows - 1 } else { from + i };
+                for (lane, &x) in row[..lanes].iter().enumerate() {
+                    // A bad row under `on_bad="reset"` is null as a whole, whatever its features would say.
+                    let mark = columns[3][r * L + lane];
+                    let x = if policy.on_bad == OnBad::Reset && mark != mark { f64::NAN } else { x };
+                    out[(lane * rows_out + r - (rows - rows_out)) * f + k] = T::from_value(x);
+                }
+            }
+        };
         if resets.is_empty() {
-            self.machine.run(rows, self.last_only);
-            self.machine_out(rows, lanes, out);
-        } else {
-            self.cut(&resets, rows, lanes, out);
+            self.machine.run_fresh(rows, last_only, &mut |k, values| put(k, 0, values));
+            return Ok(());
         }
+        // Saved so that the next tile finds NaN history, and no states, again.
+        let fresh = self.machine.clone();
+        self.machine.restart();
+        let mut from = 0;
+        let mut stops: Vec<usize> = resets.iter().map(|r| r.0).chain([rows]).collect();
+        stops.dedup();
+        for stop in stops {
+            self.machine.run(stop - from, false, &mut |k, values| {
+                let skip = if !last_only {
+                    0
+                } else if stop == rows {
+                    values.len() - L
+                } else {
+                    return;
+                };
+                put(k, from, &values[skip..]);
+            });
+            self.machine.advance(stop - from);
+            for &(_, lane) in resets.iter().filter(|r| r.0 == stop) {
+                self.machine.restart_lane(lane);
+            }
+            from = stop;
+        }
+        self.machine = fresh;
         Ok(())
     }
 
@@ -273,18 +302,23 @@ impl Tile {
                 let at = r * L + lane;
                 let place =
                     || Place { row: windows.row(w, r), window: Some(w), symbol: None, time_ns: windows.time(w, r) };
+                extras.iter_mut().enumerate().for_each(|(e, x)| *x = windows.extra(e, w, r));
+                let bar: [f64; 5] = std::array::from_fn(|k| self.columns[k][at]);
+                let checked = check_bar(&bar, &extras, fs.extras());
+                if let (Err((column, value, reason)), OnBad::Raise) = (&checked, self.policy.on_bad) {
+                    return Err(bad_bar(column, *value, reason, place()));
+                }
                 if let Some(now) = windows.time(w, r) {
                     if clock.check(now, &self.policy, "time", place)? == crate::bars::Tick::Reset {
                         resets.push((r, lane));
                     }
                     clock.last = Some(now);
                 }
-                extras.iter_mut().enumerate().for_each(|(e, x)| *x = windows.extra(e, w, r));
-                let bar: [f64; 5] = std::array::from_fn(|k| self.columns[k][at]);
-                let Err((column, value, reason)) = check_bar(&bar, &extras, fs.extras()) else { continue };
+                if checked.is_ok() {
+                    continue;
+                }
                 match self.policy.on_bad {
-                    OnBad::Raise => return Err(bad_bar(&column, value, reason, place())),
-                    OnBad::Null => {}
+                    OnBad::Raise | OnBad::Null => {}
                     OnBad::Reset => resets.push((r + 1, lane)),
                 }
                 self.columns.iter_mut().for_each(|k| k[at] = f64::NAN);
@@ -294,56 +328,6 @@ impl Tile {
         resets.sort_unstable();
         resets.dedup();
         Ok(resets)
-    }
-
-    /// Runs a tile in which some lanes start anew on the way.
-    fn cut<T: Element>(&mut self, resets: &[(usize, usize)], rows: usize, lanes: usize, out: &mut [T]) {
-        // Saved so that the next tile finds NaN history again.
-        let fresh = self.machine.clone();
-        let f = self.machine.plan().outputs.len();
-        let mut from = 0;
-        let mut stops: Vec<usize> = resets.iter().map(|r| r.0).chain([rows]).collect();
-        stops.dedup();
-        for stop in stops {
-            self.machine.run(stop - from, false);
-            for r in from..stop {
-                if !self.last_only || r + 1 == rows {
-                    for lane in 0..lanes {
-                        let at = if self.last_only { lane } else { lane * rows + r } * f;
-                        for k in 0..f {
-                            out[at + k] = T::from_value(self.value(k, r - from, r, lane));
-                        }
-                    }
-                }
-            }
-            self.machine.advance(stop - from);
-            for &(_, lane) in resets.iter().filter(|r| r.0 == stop) {
-                self.machine.restart_lane(lane);
-            }
-            from = stop;
-        }
-        self.machine = fresh;
-    }
-
-    /// Output `k` at `row` rows after the cursor, which is row `r` of the window. A bad row under
-    /// `on_bad="reset"` is null as a whole, whatever its features would say.
-    #[inline(always)]
-    fn value(&self, k: usize, row: usize, r: usize, lane: usize) -> f64 {
-        let mark = self.columns[3][r * L + lane];
-        if self.policy.on_bad == OnBad::Reset && mark != mark { f64::NAN } else { self.machine.value(k, row, lane) }
-    }
-
-    fn machine_out<T: Element>(&self, rows: usize, lanes: usize, out: &mut [T]) {
-        let f = self.machine.plan().outputs.len();
-        let want = if self.last_only { rows - 1..rows } else { 0..rows };
-        for lane in 0..lanes {
-            let part = &mut out[lane * want.len() * f..][..want.len() * f];
-            for (r, row) in want.clone().zip(part.chunks_mut(f)) {
-                for (k, x) in row.iter_mut().enumerate() {
-                    *x = T::from_value(self.value(k, r, r, lane));
-                }
-            }
-        }
     }
 }
 

@@ -147,6 +147,17 @@ fn directional_moves(g: &mut Graph) -> [Expr; 2] {
     [g.select(up_wins, rise, 0.0), g.select(down_wins, fall, 0.0)]
 }
 
+/// One-bar change, in per cent, of the close smoothed by three exponential means of `period` bars, each seeded
+/// with the mean of its first `period` inputs. A flat market gives 0.
+fn trix(g: &mut Graph, a: &Args) -> Vec<Expr> {
+    let mut smooth = g.close();
+    for _ in 0..3 {
+        smooth = parts::ema(g, smooth, a.int(0), Seed::Mean);
+    }
+    let change = g.change(smooth, 1);
+    vec![g.mul(change, 100.0)]
+}
+
 /// Catalogue rows.
 pub const TABLE: &[Indicator] = &[
     Indicator {
@@ -226,6 +237,15 @@ pub const TABLE: &[Indicator] = &[
         formula: "di = 100 * rma(dm, period) / rma(true_range, period); adx = rma(100 * abs(plus_di - minus_di) / (plus_di + minus_di), period)",
         source: "Wilder 1978; seeds as TradingView and ChartSchool",
         build: adx,
+        check: None,
+    },
+    Indicator {
+        id: "trix",
+        params: &[period(15)],
+        outputs: &[one("trix", "percent", (Some(-100.0), None), Some(0.0))],
+        formula: "100 * (t / lag(t, 1) - 1), t = ema(ema(ema(close, period), period), period)",
+        source: "Hutson 1983",
+        build: trix,
         check: None,
     },
 ];

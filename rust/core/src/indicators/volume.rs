@@ -25,9 +25,14 @@ fn volume_ratio(g: &mut Graph, a: &Args) -> Vec<Expr> {
 fn obv(g: &mut Graph, _: &Args) -> Vec<Expr> {
     let signed = parts::signed_volume(g);
     let volume = g.volume();
-    let first = if g.is_talib() { volume } else { g.mul(volume, 0.0) };
-    let step = g.or_else(signed, first);
-    vec![g.cumsum(step)]
+    let nothing = g.mul(volume, 0.0);
+    let step = g.or_else(signed, nothing);
+    let sum = g.cumsum(step);
+    if g.is_talib() {
+        let first = g.first(volume);
+        return vec![g.add(sum, first)];
+    }
+    vec![sum]
 }
 
 /// Share of the last `period` bars' volume that went up minus the share that went down: -1 when every bar

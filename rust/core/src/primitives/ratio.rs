@@ -18,6 +18,12 @@ pub fn ratio(num: f64, den: f64, lim: f64, neutral: f64, sat: f64) -> f64 {
     if den.abs() <= lim { n } else { q }
 }
 
+/// `ratio * mul + add`, each step rounded.
+#[inline(always)]
+pub fn affine(q: f64, mul: f64, add: f64) -> f64 {
+    q * mul + add
+}
+
 impl Graph {
     /// `num / den`, with the scale that follows from the dimension of `den`.
     pub fn ratio(&mut self, num: impl Into<Expr>, den: impl Into<Expr>, neutral: f64) -> Expr {

@@ -37,17 +37,30 @@ impl Chain {
             return state.s;
         }
         state.seen += 1;
-        if state.seen <= self.skip {
-            return f64::NAN;
+        state.s = self.seed_step(state.s, x, self.gain(state.seen));
+        if state.seen == self.ready_at() { state.s } else { f64::NAN }
+    }
+
+    /// How much of the `seen`-th input's distance goes into the state while the seed is gathered; negative for
+    /// an input that is added as a part of a sum.
+    #[inline(always)]
+    pub fn gain(&self, seen: u32) -> f64 {
+        if seen <= self.skip {
+            return 0.0;
         }
-        let k = state.seen - self.skip;
+        let k = seen - self.skip;
         match self.seed {
             // A running mean: like the step itself it keeps a constant exactly.
-            Seed::Mean | Seed::First => state.s = if k == 1 { x } else { state.s + (x - state.s) / f64::from(k) },
-            Seed::Partial if k < self.n => state.s += x * self.coef.get(),
-            Seed::Partial => state.s = step(state.s, x, self.coef.get()),
+            Seed::Mean | Seed::First => 1.0 / f64::from(k),
+            Seed::Partial if k < self.n => -self.coef.get(),
+            Seed::Partial => self.coef.get(),
         }
-        if k == self.n { state.s } else { f64::NAN }
+    }
+
+    /// One input of the seed.
+    #[inline(always)]
+    pub fn seed_step(&self, s: f64, x: f64, gain: f64) -> f64 {
+        if gain < 0.0 { s - x * gain } else { step(s, x, gain) }
     }
 }
 
@@ -65,6 +78,12 @@ impl Graph {
     /// Wilder's mean, k = 1 / n.
     pub fn rma(&mut self, x: impl Into<Expr>, n: u32, seed: Seed) -> Expr {
         self.chain(x.into(), n, 1.0 / f64::from(n), seed, 0)
+    }
+
+    /// The first value of the series, in every row from there on.
+    pub fn first(&mut self, x: impl Into<Expr>) -> Expr {
+        let chain = Chain { coef: Num::new(0.0), n: 1, skip: 0, seed: Seed::First };
+        self.push(Op::Chain(chain), vec![x.into()])
     }
 
     /// Running sum from the start of the series.

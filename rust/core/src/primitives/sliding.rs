@@ -31,6 +31,12 @@ pub fn m2_merge(m2a: f64, m2b: f64, ma: f64, mb: f64, c: f64) -> f64 {
     m2a + m2b + d * d * c
 }
 
+/// The last merge of a standard deviation.
+#[inline(always)]
+pub fn std_merge(m2a: f64, m2b: f64, ma: f64, mb: f64, c: f64, share: f64) -> f64 {
+    super::elementwise::sqrt(m2_merge(m2a, m2b, ma, mb, c) * share)
+}
+
 /// Sum of products of deviations of two pairs.
 #[inline(always)]
 pub fn cov_pair(xa: f64, xb: f64, ya: f64, yb: f64) -> f64 {
@@ -81,14 +87,14 @@ impl Graph {
     pub fn sum(&mut self, x: impl Into<Expr>, n: u32) -> Expr {
         let x = x.into();
         let level = |g: &mut Self, k: u32| (0..k).fold(x, |s, i| g.join_lagged(Op::Add, s, 1 << i));
-        self.window(n, level, |g, e, r| g.lag(e, r), |g, a, b| g.add(a.1, b.1)).unwrap_or(x)
+        self.window(n, level, super::super::graph::Graph::lag, |g, a, b| g.add(a.1, b.1)).unwrap_or(x)
     }
 
     /// Mean over the last `n` rows. A constant keeps its bits.
     pub fn mean(&mut self, x: impl Into<Expr>, n: u32) -> Expr {
         let x = x.into();
         let level = |g: &mut Self, k: u32| g.mean_level(x, k);
-        self.window(n, level, |g, e, r| g.lag(e, r), |g, a, b| g.mean_join(a, b)).unwrap_or(x)
+        self.window(n, level, super::super::graph::Graph::lag, super::super::graph::Graph::mean_join).unwrap_or(x)
     }
 
     /// Variance over the last `n` rows; `ddof` 0 is the population's, 1 the sample's.

@@ -1,0 +1,283 @@
+# ruff: noqa: A002, PYI021 - `open` is the name of the price; the docstrings are what an editor shows
+"""The compiled part of qtfeat. `qtfeat`, `qtfeat.features` and `qtfeat.bars` are the faces to use."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, final
+
+import numpy as np
+import numpy.typing as npt
+
+from qtfeat import features
+
+__all__ = [
+    "Batches",
+    "FeatureSet",
+    "Output",
+    "Owner",
+    "PanelStream",
+    "Stream",
+    "catalog_rows",
+    "compute_arrays",
+    "compute_table",
+    "cpu",
+    "forward_labels",
+    "release_memory",
+    "simulate",
+    "windows",
+    "windows_at",
+]
+
+class _Options(TypedDict):
+    """What all table calls are told, besides the table."""
+
+    time_unit_ns: int | None
+    on_bad: str
+    on_gap: str
+    interval_ns: int | None
+    threads: int
+    dtype: str
+
+@final
+class FeatureSet:
+    """A compiled feature set. `qtfeat.FeatureSet` wraps it.
+
+    Raises FeatureSpecError for a spec that cannot be built, SchemaError for an unknown profile.
+    """
+
+    def __new__(
+        cls,
+        specs: Sequence[str],
+        numerics: str = "safe",
+        eps: float = 1e-8,
+        filled: bool = False,
+        fault: str | None = None,
+    ) -> FeatureSet: ...
+    @property
+    def columns(self) -> list[str]: ...
+    @property
+    def extras(self) -> list[str]: ...
+    @property
+    def needs_time(self) -> bool: ...
+    @property
+    def inputs(self) -> list[str]:
+        """The bar columns that the set reads."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def warmup(self) -> list[int]: ...
+    def bars_for(self, digits: float) -> int: ...
+    def describe(self) -> list[dict[str, Any]]:
+        """One dict per column: name, spec, unit, min, max, neutral, warmup, memory, finite_rows, ..."""
+
+@final
+class Output:
+    """The features of one call, not yet in the caller's kind of table."""
+
+    def __len__(self) -> int: ...
+    def matrix(self) -> npt.NDArray[Any]:
+        """The features as one (F, n) array of the asked dtype, a view; NaN where there is no value."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+    def __arrow_c_schema__(self) -> Any: ...
+
+@final
+class Owner:
+    """Keeps an arena alive behind NumPy arrays."""
+
+@final
+class Batches:
+    """Features of one record batch after the other; each symbol's series goes on."""
+
+    def __new__(
+        cls, fs: FeatureSet, by: str | None, time: str | None, carry: Sequence[str], options: _Options | dict[str, Any]
+    ) -> Batches: ...
+    def push(self, batch: Any) -> Output:
+        """The features of the next batch, anything that speaks the Arrow PyCapsule interface."""
+
+@final
+class Stream:
+    """Features of one symbol, one closed bar at a time.
+
+    A concurrent call from another thread is a RuntimeError, never a race.
+    """
+
+    def __new__(
+        cls,
+        fs: FeatureSet | features.FeatureSet,
+        *,
+        on_bad: str = "raise",
+        on_gap: str = "ignore",
+        interval: Any = None,
+        time_unit: str | None = None,
+    ) -> Stream: ...
+    def push(
+        self,
+        open: float,
+        high: float,
+        low: float,
+        close: float,
+        volume: float,
+        time: Any = None,
+        extra: Sequence[float] | Mapping[str, float] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Takes a closed bar and returns the features, shape (F,), NaN where there is none.
+
+        A refused bar (SchemaError, BadBarError, UnsortedError, GapError) changes nothing.
+        """
+
+    def peek(
+        self,
+        open: float,
+        high: float,
+        low: float,
+        close: float,
+        volume: float,
+        time: Any = None,
+        extra: Sequence[float] | Mapping[str, float] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """What `push` would return, without taking the bar."""
+
+    @property
+    def ready(self) -> bool:
+        """True when the last bar had a value for every feature."""
+
+    @property
+    def rows(self) -> int:
+        """Bars taken so far."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the features, in output order."""
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on in another process, as checksummed bytes."""
+
+    @staticmethod
+    def restore(fs: FeatureSet | features.FeatureSet, snapshot: bytes, *, time_unit: str | None = None) -> Stream:
+        """A stream that goes on where `snapshot` was taken.
+
+        Raises SnapshotError for damaged bytes, SnapshotMismatch for those of another set.
+        """
+
+    def clone(self) -> Stream:
+        """An independent copy."""
+
+@final
+class PanelStream:
+    """Features of a fixed universe of symbols, one bar of each at a time."""
+
+    def __new__(
+        cls,
+        fs: FeatureSet | features.FeatureSet,
+        symbols: Sequence[str],
+        *,
+        on_bad: str = "raise",
+        on_gap: str = "ignore",
+        interval: Any = None,
+        time_unit: str | None = None,
+    ) -> PanelStream: ...
+    def push(
+        self, ohlcv: npt.NDArray[np.float64], time: Any = None, extra: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Takes (S, 5) bars, five NaN where there is none now, and returns (S, F), NaN where there is no value.
+
+        `time` is one for all or one per symbol, `extra` (S, E). A refused push changes no symbol.
+        """
+
+    @property
+    def ready(self) -> npt.NDArray[np.bool_]:
+        """Per symbol: had its last bar a value for every feature?"""
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols, in row order."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the features, in output order."""
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on in another process, as checksummed bytes."""
+
+    @staticmethod
+    def restore(fs: FeatureSet | features.FeatureSet, snapshot: bytes, *, time_unit: str | None = None) -> PanelStream:
+        """A panel that goes on where `snapshot` was taken.
+
+        Raises SnapshotError for damaged bytes, SnapshotMismatch for those of another set.
+        """
+
+    def clone(self) -> PanelStream:
+        """An independent copy."""
+
+def compute_table(
+    fs: FeatureSet,
+    table: Any,
+    by: str | None,
+    time: str | None,
+    carry: Sequence[str],
+    options: _Options | dict[str, Any],
+    out: npt.NDArray[Any] | None = None,
+) -> Output:
+    """Features of an Arrow table; `carry` names the columns that come along."""
+
+def compute_arrays(
+    fs: FeatureSet,
+    columns: dict[str, npt.NDArray[Any]],
+    symbols: tuple[npt.NDArray[np.int64], list[str]] | None,
+    times: npt.NDArray[np.int64] | None,
+    time_name: str,
+    options: _Options | dict[str, Any],
+    out: npt.NDArray[Any] | None = None,
+) -> Output:
+    """Features of NumPy columns; `symbols` is (codes, names), codes being row-wise indices into names."""
+
+def windows(
+    fs: FeatureSet,
+    bars: npt.NDArray[np.float64],
+    extras: npt.NDArray[np.float64] | None,
+    times: npt.NDArray[np.int64] | None,
+    options: _Options | dict[str, Any],
+    all_rows: bool,
+) -> npt.NDArray[Any]:
+    """Features of windows (n, T, 5), as (n, F), or (n, T, F) with `all_rows`."""
+
+def windows_at(
+    fs: FeatureSet,
+    bars: Sequence[npt.NDArray[np.float64]],
+    extras: Sequence[npt.NDArray[np.float64]],
+    times: npt.NDArray[np.int64] | None,
+    ends: Sequence[int],
+    length: int,
+    options: _Options | dict[str, Any],
+    all_rows: bool,
+) -> npt.NDArray[Any]:
+    """Features of windows of one history; window i ends with row `ends[i]`."""
+
+def catalog_rows() -> list[dict[str, Any]]:
+    """The catalogue: one dict per output of every indicator with its default parameters."""
+
+def cpu() -> str:
+    """The CPU level in use: "sse2", "avx2", "avx512" or "baseline"."""
+
+def release_memory() -> int:
+    """Gives the output memory kept for the next call back to the system; returns its bytes."""
+
+def forward_labels(
+    close: npt.NDArray[np.float64], horizon: int, threshold: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+    """Forward return, class (-1, 0, 1) and row of the outcome (-1: none) of each row."""
+
+def simulate(
+    *,
+    symbols: int,
+    bars: int,
+    seed: int,
+    interval_ms: int,
+    start_ms: int,
+    signal_r2: float,
+    horizon: int,
+    volatility: float,
+    market_share: float,
+) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Names, open times (bars,), and (6, symbols * bars) of open, high, low, close, volume, oracle, by symbol."""

@@ -1,0 +1,14 @@
+"""Settings of the whole suite: readable assertions in the helper modules, and what the run was about."""
+
+from __future__ import annotations
+
+import pytest
+
+import qtfeat as qf
+from sizes import SOAK
+
+pytest.register_assert_rewrite("contract.bits", "contract.modes", "contract.adversary")
+
+
+def pytest_report_header() -> str:
+    return f"qtfeat {qf.__version__} on {qf.cpu()}, slow suites {'whole' if SOAK else 'at 1/50 size'}"

@@ -1,0 +1,1 @@
+"""The promises, tested over the whole registry: one arithmetic, finite, causal, one fingerprint."""

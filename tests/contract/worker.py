@@ -1,0 +1,82 @@
+"""What runs in a process of its own: `python -m contract.worker restore|digest FOLDER`.
+
+`restore` goes on from snapshots that another process took: FOLDER holds jobs.json and arrays.npz, and gets out.npz.
+`digest` prints, as JSON, the CPU level in use and a hash of every column in every mode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qtfeat as qf
+from contract import modes
+from contract.modes import Case, Series, cases
+from contract.panels import interleaving, joined, symbols
+from contract.specs import PROFILES, everything, feature_sets
+
+DIGESTED = ("random_walk", "price_1e-8", "outlier_1e9", "volume_gaps", "one_ulp", "huge_jumps", "regimes", "flat")
+
+
+def restore(folder: Path) -> None:
+    """Continue every snapshot of the folder and write the features that follow."""
+    arrays = np.load(folder / "arrays.npz", allow_pickle=False)
+    out = {}
+    for job in json.loads((folder / "jobs.json").read_text(encoding="utf-8")):
+        fs = next(fs for fs in feature_sets(job["profile"]) if fs.name == job["set"])
+        key = job["key"]
+        stream = qf.Stream.restore(fs, arrays[f"{key}.snapshot"].tobytes(), time_unit="ns")
+        rest = Series(arrays[f"{key}.ohlcv"], arrays[f"{key}.time"], arrays[f"{key}.extra"])
+        out[key] = modes.pushed(stream, Case(fs, rest, ""), slice(None))
+        stream.snapshot()
+    np.savez(folder / "out.npz", **out)
+
+
+def _digest(columns: list[str], values: Any) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest()
+        for name, row in zip(columns, values, strict=True)
+    }
+
+
+def digests() -> dict[str, dict[str, str]]:
+    """Hash every column in every mode that has a kernel loop of its own: batch, stream, windows, panel."""
+    out = {}
+    for profile in PROFILES:
+        for name in DIGESTED:
+            for case in cases(profile, name):
+                columns = case.fs.columns
+                out[f"batch {case.label}"] = _digest(columns, modes.batch(case))
+                head = replace(case, series=case.series[:300])
+                out[f"stream {case.label}"] = _digest(columns, modes.stream(head))
+                arguments = modes.window_inputs(case, [0, 1, 5, 36, 37, 300, 500, 901, 902, 1_000], 150)
+                for last in ("only", "all"):
+                    values = qf.windows(**arguments, last=last).reshape(-1, len(columns)).T
+                    out[f"windows {last} {case.label}"] = _digest(columns, values)
+        own = symbols(everything(profile), "null", seed=1)
+        table = joined(own, interleaving(own, 1))
+        features = qf.compute(table, everything(profile), by="symbol", time="time", on_bad="null", threads=2)
+        columns = everything(profile).columns
+        out[f"panel {profile}"] = _digest(columns, [features[c].to_numpy() for c in columns])
+    return out
+
+
+def main() -> None:
+    """Run one command."""
+    command = sys.argv[1]
+    if command == "restore":
+        restore(Path(sys.argv[2]))
+    elif command == "digest":
+        print(json.dumps({"cpu": qf.cpu(), "digests": digests()}))
+    else:
+        raise SystemExit(f"unknown command {command!r}")
+
+
+if __name__ == "__main__":
+    main()
