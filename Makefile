@@ -81,11 +81,15 @@ lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(PY) -m mypy.stubtest qtfeat._core
+	$(PY) -m mypy.stubtest qtfeat._core qtfeat.ta
 	$(PY) tools/features_page.py --check
+	$(PY) tools/parity_page.py --check
+	$(PY) tools/ta_stub.py --check
 
 docs: venv
 	@$(PY) tools/features_page.py
+	@$(PY) tools/parity_page.py
+	@$(PY) tools/ta_stub.py
 
 wheel: $(STAMP)-deps-build
 	@bash tools/need_cargo.sh

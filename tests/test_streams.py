@@ -198,7 +198,8 @@ def test_times_that_are_none(stamp: Any) -> None:
             qf.Stream(bb.features("hour_sin"), time_unit=unit).push(*BAR, time=stamp)
         assert caught.value.column == "time"
         with pytest.raises(qf.SchemaError):
-            qf.PanelStream(bb.features("hour_sin"), ["a"], time_unit=unit).push(np.array([BAR]), time=stamp)
+            # Two symbols: a list of one time is no time for them either.
+            qf.PanelStream(bb.features("hour_sin"), ["a", "b"], time_unit=unit).push(np.array([BAR, BAR]), time=stamp)
 
 
 @pytest.mark.parametrize("symbols", [[], ["a", "a"], ["a", "b", "a"]], ids=str)

@@ -1,7 +1,7 @@
 # ruff: noqa: A002, PYI021 - `open` is the name of the price; the docstrings are what an editor shows
 """The compiled part of qtfeat. `qtfeat`, `qtfeat.features` and `qtfeat.bars` are the faces to use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, final
 
 import numpy as np
@@ -12,6 +12,7 @@ from qtfeat import features
 __all__ = [
     "Batches",
     "FeatureSet",
+    "Frame",
     "Output",
     "Owner",
     "PanelStream",
@@ -80,6 +81,17 @@ class Output:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
     def __arrow_c_schema__(self) -> Any: ...
+    def filled(self, fill: str) -> Output:
+        """The same memory after a fill, which left no null."""
+
+    def frame(self) -> Frame | None:
+        """One batch without metadata, or None where the caller's table has several batches."""
+
+@final
+class Frame:
+    """One batch that speaks the array half of the PyCapsule interface."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> Any: ...
 
 @final
 class Owner:
@@ -104,7 +116,7 @@ class Stream:
 
     def __new__(
         cls,
-        fs: FeatureSet | features.FeatureSet,
+        fs: FeatureSet | features.FeatureSet | str | Iterable[str],
         *,
         on_bad: str = "raise",
         on_gap: str = "ignore",
@@ -113,13 +125,13 @@ class Stream:
     ) -> Stream: ...
     def push(
         self,
-        open: float,
-        high: float,
-        low: float,
-        close: float,
-        volume: float,
+        open: float | None,
+        high: float | None,
+        low: float | None,
+        close: float | None,
+        volume: float | None,
         time: Any = None,
-        extra: Sequence[float] | Mapping[str, float] | None = None,
+        extra: Sequence[float | None] | Mapping[str, float | None] | npt.NDArray[Any] | None = None,
     ) -> npt.NDArray[np.float64]:
         """Takes a closed bar and returns the features, shape (F,), NaN where there is none.
 
@@ -128,13 +140,13 @@ class Stream:
 
     def peek(
         self,
-        open: float,
-        high: float,
-        low: float,
-        close: float,
-        volume: float,
+        open: float | None,
+        high: float | None,
+        low: float | None,
+        close: float | None,
+        volume: float | None,
         time: Any = None,
-        extra: Sequence[float] | Mapping[str, float] | None = None,
+        extra: Sequence[float | None] | Mapping[str, float | None] | npt.NDArray[Any] | None = None,
     ) -> npt.NDArray[np.float64]:
         """What `push` would return, without taking the bar."""
 
@@ -154,7 +166,12 @@ class Stream:
         """Everything needed to go on in another process, as checksummed bytes."""
 
     @staticmethod
-    def restore(fs: FeatureSet | features.FeatureSet, snapshot: bytes, *, time_unit: str | None = None) -> Stream:
+    def restore(
+        fs: FeatureSet | features.FeatureSet | str | Iterable[str],
+        snapshot: bytes | bytearray | memoryview,
+        *,
+        time_unit: str | None = None,
+    ) -> Stream:
         """A stream that goes on where `snapshot` was taken.
 
         Raises SnapshotError for damaged bytes, SnapshotMismatch for those of another set.
@@ -169,8 +186,8 @@ class PanelStream:
 
     def __new__(
         cls,
-        fs: FeatureSet | features.FeatureSet,
-        symbols: Sequence[str],
+        fs: FeatureSet | features.FeatureSet | str | Iterable[str],
+        symbols: Iterable[str],
         *,
         on_bad: str = "raise",
         on_gap: str = "ignore",
@@ -178,7 +195,7 @@ class PanelStream:
         time_unit: str | None = None,
     ) -> PanelStream: ...
     def push(
-        self, ohlcv: npt.NDArray[np.float64], time: Any = None, extra: npt.NDArray[np.float64] | None = None
+        self, ohlcv: npt.ArrayLike, time: Any = None, extra: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.float64]:
         """Takes (S, 5) bars, five NaN where there is none now, and returns (S, F), NaN where there is no value.
 
@@ -201,7 +218,12 @@ class PanelStream:
         """Everything needed to go on in another process, as checksummed bytes."""
 
     @staticmethod
-    def restore(fs: FeatureSet | features.FeatureSet, snapshot: bytes, *, time_unit: str | None = None) -> PanelStream:
+    def restore(
+        fs: FeatureSet | features.FeatureSet | str | Iterable[str],
+        snapshot: bytes | bytearray | memoryview,
+        *,
+        time_unit: str | None = None,
+    ) -> PanelStream:
         """A panel that goes on where `snapshot` was taken.
 
         Raises SnapshotError for damaged bytes, SnapshotMismatch for those of another set.

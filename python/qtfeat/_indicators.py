@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtfeat import _core, _tables
+from qtfeat._columns import plain
 from qtfeat.errors import SchemaError
 from qtfeat.features import FeatureSet, Numerics, OnBad, _options
 
@@ -80,15 +81,9 @@ def _argument(name: str, value: Any) -> str:
 
 def matrix(fs: FeatureSet, data: dict[str, Any], on_bad: OnBad, time_unit: str | None) -> npt.NDArray[np.float64]:
     """(F, n): the features of `fs` on one series of columns of any kind."""
-    arrays = {c: _array(x, c) for c, x in data.items()}
+    arrays = {c: plain(x, c) for c, x in data.items()}
     options = _options(time_unit, on_bad, "ignore", None, 1, "float64")
     return _tables.matrix(arrays, fs, "time" if "time" in arrays else None, options)
-
-
-def _array(values: Any, name: str) -> npt.NDArray[Any]:
-    if type(values).__module__.partition(".")[0] == "pandas" and hasattr(values, "dtype"):
-        return _tables._series(values)
-    return _tables._plain(np.asarray(values), name)
 
 
 def like(values: npt.NDArray[np.float64], first: Any, name: str) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qtfeat import _core
+from qtfeat._columns import floats, plain, series, symbols
 from qtfeat._times import array_ns
 from qtfeat.errors import SchemaError
 
@@ -32,7 +33,8 @@ def kind(bars: Any) -> str:
         return "polars"
     if top == "pyarrow" and name in ("Table", "RecordBatch"):
         return "pyarrow"
-    if hasattr(bars, "__arrow_c_stream__") or hasattr(bars, "__arrow_c_array__"):
+    speaks = hasattr(bars, "__arrow_c_stream__") or hasattr(bars, "__arrow_c_array__")
+    if speaks and not (top in ("pandas", "polars", "pyarrow") and name.endswith(("Series", "Array"))):
         return "arrow"
     hint = "; call .collect() first" if top == "polars" and name == "LazyFrame" else ""
     raise SchemaError(
@@ -43,11 +45,16 @@ def kind(bars: Any) -> str:
 
 def held(bars: Any) -> Any:
     """A table that can be read more than once: a stream of any library is read into a pyarrow table."""
-    if kind(bars) != "arrow":
-        return bars
+    return _arrow(bars) if kind(bars) == "arrow" else bars
+
+
+def _arrow(bars: Any) -> Any:
     import pyarrow as pa
 
-    return pa.table(bars)
+    try:
+        return pa.table(bars)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"this cannot be read as a table of bars: {error}") from error
 
 
 def needed(bars: Any, fs: FeatureSet, by: str | None, time: str | None) -> list[str]:
@@ -71,39 +78,41 @@ def names(bars: Any) -> list[str]:
 
 
 def arrays(bars: Any, columns: list[str]) -> Arrays:
-    """The named columns as NumPy arrays; a missing one is a SchemaError that names it."""
+    """The named columns as NumPy arrays of any type; one that is missing or there twice is a SchemaError."""
     which = kind(bars)
-    if which in ("arrow", "pyarrow", "polars"):
-        import pyarrow as pa
-
-        bars = pa.table(bars)
-    have = list(bars.column_names) if which in ("arrow", "pyarrow", "polars") else list(bars)
-    for name in columns:
-        if name not in have:
-            raise SchemaError(f"column {name!r} is missing; the table has: {', '.join(map(str, have))}", column=name)
     if which == "dict":
-        return {name: _plain(np.asarray(bars[name]), name) for name in columns}
+        _present(columns, list(bars))
+        return {name: _one_axis(plain(bars[name], name), name) for name in columns}
     if which == "pandas":
-        return {name: _series(bars[name]) for name in columns}
-    return {name: bars.column(name).to_numpy() for name in columns}
+        _present(columns, list(bars.columns))
+        return {name: series(bars[name]) for name in columns}
+    table = _arrow(bars)
+    _present(columns, table.column_names)
+    return {name: _from_arrow(table.column(name)) for name in columns}
 
 
-def _plain(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def _present(columns: list[str], have: list[Any]) -> None:
+    for name in columns:
+        found = have.count(name)
+        if found == 0:
+            raise SchemaError(f"column {name!r} is missing; the table has: {', '.join(map(str, have))}", column=name)
+        if found > 1:
+            raise SchemaError(f"the table has column {name!r} more than once", column=name)
+
+
+def _one_axis(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if array.ndim != 1:
         raise SchemaError(f"column {name!r} has {array.ndim} axes, one is needed", column=name)
-    return np.ascontiguousarray(array)
+    return array
 
 
-def _series(series: Any) -> npt.NDArray[Any]:
-    """A pandas column as NumPy: nullable numbers as NaN, times with a zone as UTC."""
-    dtype = series.dtype
-    if getattr(dtype, "tz", None) is not None:
-        return np.ascontiguousarray(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    if isinstance(dtype, np.dtype):
-        return np.ascontiguousarray(series.to_numpy())
-    if getattr(dtype, "kind", "O") in "fiu":
-        return np.ascontiguousarray(series.to_numpy(dtype="float64", na_value=np.nan))
-    return np.ascontiguousarray(series.to_numpy())
+def _from_arrow(column: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = column.to_numpy()
+    if array.dtype.kind in "fiu" and not str(column.type).startswith(("int", "uint", "float", "double", "half")):
+        # Numbers that stand behind a dictionary or in another wrapping: `compute` refuses them as values, and
+        # takes a dictionary as symbols.
+        return array.astype(object)
+    return array
 
 
 def matrix(columns: Arrays, fs: FeatureSet, time: str | None, options: dict[str, Any]) -> npt.NDArray[Any]:
@@ -111,26 +120,23 @@ def matrix(columns: Arrays, fs: FeatureSet, time: str | None, options: dict[str,
     return _from_arrays(columns, fs, None, time, options, None).matrix()
 
 
+def matrix_of(bars: Any, fs: FeatureSet, time: str | None, options: dict[str, Any]) -> npt.NDArray[Any]:
+    """Features of a table of one series, as an (F, n) view."""
+    if kind(bars) in ("dict", "pandas"):
+        return matrix(arrays(bars, needed(bars, fs, None, time)), fs, time, options)
+    return _core.compute_table(fs._core, bars, None, time, [], options).matrix()
+
+
 def _from_arrays(
     columns: Arrays, fs: FeatureSet, by: str | None, time: str | None, options: dict[str, Any], out: Any
 ) -> _core.Output:
-    symbols = None if by is None else _codes(columns[by])
+    codes = None if by is None else symbols(columns[by], by)
     times = None if time is None else array_ns(columns[time], options["time_unit_ns"], time)
-    data = {n: c for n, c in columns.items() if n not in (by, time) or n in _OHLCV or n in fs.extras}
-    options = options | {"time_unit_ns": 1}
-    return _core.compute_arrays(fs._core, data, symbols, times, time or "time", options, out)
-
-
-def _codes(column: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Row-wise codes and names of a symbol column; a null symbol has code -1."""
-    if column.dtype.kind == "O":
-        ids: dict[Any, int] = {}
-        codes = np.fromiter(
-            (-1 if x is None or x != x else ids.setdefault(x, len(ids)) for x in column), np.int64, len(column)
-        )
-        return codes, [str(x) for x in ids]
-    names, inverse = np.unique(column, return_inverse=True)
-    return np.ascontiguousarray(inverse, dtype=np.int64), [str(x) for x in names]
+    data = {n: floats(columns[n], n) for n in (*_OHLCV, *fs.extras) if n in columns}
+    rows = len(next(iter(data.values()), times if times is not None else ()))
+    if codes is not None and len(codes[0]) != rows:
+        raise SchemaError(f"column {by!r} has {len(codes[0])} rows, the others {rows}", column=by)
+    return _core.compute_arrays(fs._core, data, codes, times, time or "time", options, out)
 
 
 def compute(
@@ -146,76 +152,70 @@ def compute(
     """`qtfeat.compute`, arguments checked."""
     which = kind(bars)
     if which in ("dict", "pandas"):
-        columns = arrays(bars, list(dict.fromkeys([*needed(bars, fs, by, time), *(carry if which == "dict" else [])])))
-        if which == "pandas":
-            arrays_missing(bars, carry)
-        bare = {n: c for n, c in columns.items() if n in _OHLCV or n in fs.extras or n in (by, time)}
-        result = _from_arrays(bare, fs, by, time, options, out)
-        features = _features(result, out)
-        symbols = columns[by] if by is not None else None
-    else:
-        result = _core.compute_table(fs._core, bars, by, time, carry, options, out)
-        if fill is None and out is None:
-            return _wrap(result, which)
-        features = _features(result, out)
-        symbols = arrays(bars, [by])[by] if by is not None else None
+        return _compute_arrays(bars, which, fs, by, time, carry, options, out, fill)
+    bars = bars if fill is None else held(bars)
+    result = _core.compute_table(fs._core, bars, by, time, carry, options, out)
     if fill is not None:
-        fill_series(features, symbols)
+        codes = None if by is None else symbols(arrays(bars, [by])[by], by)
+        fill_series(result.matrix() if out is None else out, codes)
+        result = result.filled(fill)
+    return out if out is not None else _wrap(result, which)
+
+
+def _compute_arrays(
+    bars: Any,
+    which: str,
+    fs: FeatureSet,
+    by: str | None,
+    time: str | None,
+    carry: list[str],
+    options: dict[str, Any],
+    out: Any,
+    fill: str | None,
+) -> Any:
+    wanted = [*needed(bars, fs, by, time), *(carry if which == "dict" else [])]
+    columns = arrays(bars, list(dict.fromkeys(wanted)))
+    if which == "pandas":
+        _present(carry, list(bars.columns))
+    result = _from_arrays(columns, fs, by, time, options, out)
+    features = result.matrix() if out is None else out
+    for name in carry if which == "dict" else ():
+        if len(columns[name]) != features.shape[1]:
+            raise SchemaError(
+                f"column {name!r} has {len(columns[name])} rows, the others {features.shape[1]}", column=name
+            )
+    if fill is not None:
+        fill_series(features, None if by is None else symbols(columns[by], by))
     if out is not None:
         return out
     if which == "dict":
-        return {n: columns[n] for n in carry} | dict(zip(fs.columns, features, strict=True))
-    if which == "pandas":
-        return _pandas(bars, carry, fs, features)
-    return _filled_table(bars, which, carry, fs, features)
-
-
-def arrays_missing(bars: Any, carry: list[str]) -> None:
-    """Refuses a column to carry that a pandas frame lacks."""
-    for name in carry:
-        if name not in bars.columns:
-            raise SchemaError(
-                f"column {name!r} is missing; the table has: {', '.join(map(str, bars.columns))}", column=name
-            )
-
-
-def _features(result: _core.Output, out: Any) -> npt.NDArray[Any]:
-    return out if out is not None else result.matrix()
+        return {n: columns[n] for n in carry} | dict(zip(fs._columns, features, strict=True))
+    return _pandas(bars, carry, fs, features)
 
 
 def _wrap(result: _core.Output, which: str) -> Any:
     if which == "pyarrow":
         return sys.modules["pyarrow"].table(result)
     if which == "polars":
-        return sys.modules["polars"].DataFrame(result)
+        return sys.modules["polars"].DataFrame(result.frame() or result)
     return result
 
 
 def _pandas(bars: Any, carry: list[str], fs: FeatureSet, features: npt.NDArray[Any]) -> Any:
     pd = sys.modules["pandas"]
-    frame = pd.DataFrame(features.T, index=bars.index, columns=fs.columns, copy=False)
+    frame = pd.DataFrame(features.T, index=bars.index, columns=fs._columns, copy=False)
     if not carry:
         return frame
     return pd.concat([bars[carry], frame], axis=1)
 
 
-def _filled_table(bars: Any, which: str, carry: list[str], fs: FeatureSet, features: npt.NDArray[Any]) -> Any:
-    import pyarrow as pa
-
-    source = pa.table(bars)
-    table = pa.table({n: source.column(n) for n in carry} | dict(zip(fs.columns, features, strict=True)))
-    table = table.replace_schema_metadata({"qtfeat.fingerprint": fs.fingerprint, "qtfeat.fill": str(fs.fill)})
-    return sys.modules["polars"].DataFrame(table) if which == "polars" else table
-
-
-def fill_series(features: npt.NDArray[Any], symbols: npt.NDArray[Any] | None) -> None:
+def fill_series(features: npt.NDArray[Any], codes: tuple[npt.NDArray[np.int64], list[str]] | None) -> None:
     """The legacy fill, in place: forward, then backward, then 0, per symbol. `features` is (F, n)."""
-    if symbols is None:
+    if codes is None:
         _fill_rows(features)
         return
-    codes, names = _codes(symbols)
-    for code in range(len(names)):
-        rows = np.flatnonzero(codes == code)
+    for code in range(len(codes[1])):
+        rows = np.flatnonzero(codes[0] == code)
         part = np.ascontiguousarray(features[:, rows])
         _fill_rows(part)
         features[:, rows] = part
@@ -246,7 +246,19 @@ def batches(reader: Any, state: _core.Batches) -> Iterator[Any]:
     """Pyarrow batches of features, one for each batch of `reader`."""
     import pyarrow as pa
 
-    source = pa.RecordBatchReader.from_stream(reader) if hasattr(reader, "__arrow_c_stream__") else reader
-    for batch in source:
+    for batch in _source(reader):
         table = pa.table(state.push(batch))
         yield from table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+
+
+def _source(reader: Any) -> Iterable[Any]:
+    import pyarrow as pa
+
+    try:
+        source: Iterable[Any]
+        source = pa.RecordBatchReader.from_stream(reader) if hasattr(reader, "__arrow_c_stream__") else iter(reader)
+        return source
+    except (TypeError, ValueError) as error:
+        raise SchemaError(
+            f"a {type(reader).__name__} is no source of record batches: an Arrow stream or an iterable is needed"
+        ) from error

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat._columns import plain
 from qtfeat.errors import SchemaError
 
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -22,42 +23,62 @@ _INTERVAL = {
     "w": 604800 * 10**9,
 }
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# -2^63 is NaT.
+_LAST = 2**63 - 1
 
 
 def unit_ns(time_unit: str | None) -> int | None:
     """Nanoseconds per `time_unit` ("s", "ms", "us", "ns"), or None."""
     if time_unit is None:
         return None
-    if time_unit not in UNITS:
+    if not isinstance(time_unit, str) or time_unit not in UNITS:
         raise SchemaError(f"time_unit must be one of {', '.join(map(repr, UNITS))}, not {time_unit!r}")
     return UNITS[time_unit]
 
 
-def to_ns(time: Any) -> int:
-    """One time (datetime, numpy.datetime64, pandas or polars scalar, ISO text) as nanoseconds; naive is UTC."""
-    if isinstance(time, np.datetime64):
-        return _checked(time)
-    if hasattr(time, "to_datetime64"):
-        return _checked(time.to_datetime64())
+def scalar_ns(time: Any, unit: int | None, *, text: bool = True) -> int:
+    """One time as nanoseconds; a naive one is UTC.
+
+    Whole numbers (Python's or NumPy's) count `unit` nanoseconds; datetimes, numpy.datetime64, pandas timestamps and,
+    with `text`, ISO 8601 texts need none. Raises SchemaError (column "time") for anything else, for null and for
+    times outside 1677..2262.
+    """
+    if isinstance(time, np.ndarray) and time.ndim == 0:
+        time = time[()]
+    if isinstance(time, int | np.integer) and not isinstance(time, bool | np.timedelta64):
+        if unit is None:
+            raise SchemaError(
+                "time is a whole number: say its unit with time_unit='s', 'ms', 'us' or 'ns'", column="time"
+            )
+        return _inside(int(time) * unit, time)
+    if isinstance(time, np.datetime64) or hasattr(time, "to_datetime64"):
+        return _from_numpy(time)
     if isinstance(time, dt.datetime):
         aware = time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
         delta = aware - _EPOCH
-        return ((delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds) * 1000
+        return _inside(((delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds) * 1000, time)
     if isinstance(time, dt.date):
-        return to_ns(dt.datetime(time.year, time.month, time.day, tzinfo=dt.UTC))
-    if isinstance(time, str):
+        return scalar_ns(dt.datetime(time.year, time.month, time.day, tzinfo=dt.UTC), None)
+    if text and isinstance(time, str):
         try:
-            return to_ns(dt.datetime.fromisoformat(time))
+            return scalar_ns(dt.datetime.fromisoformat(time), None)
         except ValueError:
             raise SchemaError(f"time {time!r} is not an ISO 8601 date or time", column="time") from None
     raise SchemaError(
-        f"time {time!r} is a {type(time).__name__}: a datetime, numpy.datetime64 or whole number (with time_unit=) "
-        "is needed",
+        f"time {time!r} is a {type(time).__name__}: a datetime, numpy.datetime64 or whole number (with time_unit=) is "
+        "needed",
         column="time",
     )
 
 
-def _checked(time: np.datetime64) -> int:
+def _inside(ns: int, time: Any) -> int:
+    if -_LAST <= ns <= _LAST:
+        return ns
+    raise SchemaError(f"time {time} is no time between 1677 and 2262; is the time unit right?", column="time")
+
+
+def _from_numpy(given: Any) -> int:
+    time: np.datetime64 = given if isinstance(given, np.datetime64) else given.to_datetime64()
     if np.isnat(time):
         raise SchemaError("the time is null (NaT)", column="time")
     ns = time.astype("datetime64[ns]")
@@ -66,46 +87,113 @@ def _checked(time: np.datetime64) -> int:
     return int(ns.astype(np.int64))
 
 
-def array_ns(times: Any, unit: int | None, name: str = "time") -> npt.NDArray[np.int64]:
+def array_ns(times: Any, unit: int | None, name: str = "time", axes: int = 1) -> npt.NDArray[np.int64]:
     """An array of times (datetime64, integers with a unit, or Python datetimes) as int64 nanoseconds.
 
-    Raises SchemaError for null times, unknown types, integers without a unit, and times outside 1677..2262.
+    Raises SchemaError for null times, other types (text too), integers without a unit, and times outside
+    1677..2262; with `column`, `row` and, for two axes, `window`.
     """
-    array = np.asarray(times)
-    if array.dtype.kind in "iu":
-        if unit is None:
-            raise SchemaError(
-                f"column {name!r} holds whole numbers: say their unit with time_unit='s', 'ms', 'us' or 'ns'",
-                column=name,
-            )
-        limit = (2**63 - 1) // unit
-        raw = array.astype(np.int64, copy=False)
-        if raw.size and (int(raw.max()) > limit or int(raw.min()) < -limit):
-            raise SchemaError(f"column {name!r} has times outside 1677..2262; is the time unit right?", column=name)
-        return np.ascontiguousarray(raw * unit)
-    if array.dtype.kind == "M":
-        bad = np.isnat(array)
-        if bad.any():
-            raise SchemaError(f"column {name!r}, row {int(np.argmax(bad))}: the time is null (NaT)", column=name)
+    array = plain(times, name)
+    if array.ndim != axes:
+        raise SchemaError(f"column {name!r} has {array.ndim} axes, {axes} needed", column=name)
+    kind = array.dtype.kind
+    if kind in "iu":
+        return _integers_ns(array, unit, name)
+    if kind == "M":
+        null = np.isnat(array)
+        if null.any():
+            raise _at(null, name, "the time is null (NaT)")
         ns = array.astype("datetime64[ns]")
-        if not np.array_equal(ns.astype(array.dtype), array):
-            raise SchemaError(f"column {name!r} has times outside 1677..2262", column=name)
-        return np.ascontiguousarray(ns.astype(np.int64))
-    if array.dtype.kind == "O":
-        return np.ascontiguousarray(np.array([to_ns(t) for t in array.ravel()], dtype=np.int64).reshape(array.shape))
+        outside = ns.astype(array.dtype) != array
+        if outside.any():
+            raise _at(outside, name, "no time between 1677 and 2262")
+        return np.ascontiguousarray(ns).view(np.int64)
+    if kind == "O":
+        return _objects_ns(array, unit, name)
+    if kind == "f" and np.isnan(array).any():
+        raise _at(np.isnan(array), name, "the time is null")
     raise SchemaError(f"column {name!r} has type {array.dtype}: a datetime or integer array is needed", column=name)
+
+
+def _integers_ns(array: npt.NDArray[Any], unit: int | None, name: str) -> npt.NDArray[np.int64]:
+    if unit is None:
+        raise SchemaError(
+            f"column {name!r} holds whole numbers: say their unit with time_unit='s', 'ms', 'us' or 'ns'", column=name
+        )
+    limit = _LAST // unit
+    if array.size:
+        late, early = int(array.max()) > limit, int(array.min()) < -limit
+        if late or early:
+            outside = array > limit if late else array < -limit
+            raise _at(outside, name, "no time between 1677 and 2262; is the time unit right?")
+    raw = array.astype(np.int64)
+    return np.ascontiguousarray(raw if unit == 1 else raw * unit)
+
+
+def _objects_ns(array: npt.NDArray[Any], unit: int | None, name: str) -> npt.NDArray[np.int64]:
+    flat = np.empty(array.size, dtype=np.int64)
+    for i, time in enumerate(array.ravel()):
+        try:
+            flat[i] = scalar_ns(time, unit, text=False)
+        except SchemaError as error:
+            here = np.arange(array.size).reshape(array.shape) == i
+            raise _at(here, name, "the time is null" if time is None else str(error)) from None
+    return flat.reshape(array.shape)
+
+
+def _at(bad: npt.NDArray[np.bool_], name: str, what: str) -> SchemaError:
+    *window, row = (int(i) for i in np.argwhere(bad)[0])
+    if window:
+        message = f"column {name!r}, row {row} of window {window[0]}: {what}"
+        return SchemaError(message, column=name, row=row, window=window[0])
+    return SchemaError(f"column {name!r}, row {row}: {what}", column=name, row=row)
+
+
+def panel_ns(times: Any, unit: int | None, present: list[bool]) -> npt.NDArray[np.int64]:
+    """One time per symbol of a panel; an absent symbol's time is not looked at.
+
+    Raises SchemaError (column "time") as `array_ns`, and for another number of times.
+    """
+    array = plain(times, "time")
+    if array.shape != (len(present),):
+        raise SchemaError(
+            f"time must be one time, or one for each of {len(present)} symbols, not {array.shape}", column="time"
+        )
+    here = np.array(present, dtype=np.bool_)
+    out = np.zeros(len(here), dtype=np.int64)
+    rows = np.flatnonzero(here)
+    try:
+        out[here] = array_ns(array[here], unit)
+    except SchemaError as error:
+        if error.row is not None:
+            error.row = int(rows[error.row])
+        raise
+    return out
 
 
 def interval_ns(interval: Any) -> int:
     """The distance between bars ("1h", "5m", "1d", a timedelta, or whole nanoseconds) in nanoseconds."""
+    ns = _interval_ns(interval)
+    if ns is None:
+        raise SchemaError(f"interval {interval!r} is not understood: write it as '5m', '1h', '1d', or as a timedelta")
+    if not 0 < ns <= _LAST:
+        raise SchemaError(f"interval {interval!r} must be longer than 0 and shorter than 292 years")
+    return ns
+
+
+def _interval_ns(interval: Any) -> int | None:
     if isinstance(interval, dt.timedelta):
         return ((interval.days * 86400 + interval.seconds) * 10**6 + interval.microseconds) * 1000
     if isinstance(interval, np.timedelta64):
-        return int(interval.astype("timedelta64[ns]").astype(np.int64))
-    if isinstance(interval, int) and not isinstance(interval, bool):
-        return interval
+        # Months and years have no one length; NaT is no length.
+        if np.isnat(interval) or np.datetime_data(interval.dtype)[0] in ("Y", "M", "generic"):
+            return None
+        ns = interval.astype("timedelta64[ns]")
+        return int(ns.astype(np.int64)) if ns.astype(interval.dtype) == interval else _LAST + 1
+    if isinstance(interval, int | np.integer) and not isinstance(interval, bool):
+        return int(interval)
     if isinstance(interval, str):
-        match = re.fullmatch(r"\s*(\d+)\s*([a-z]+)\s*", interval.lower())
-        if match and match[2] in _INTERVAL and int(match[1]) > 0:
+        match = re.fullmatch(r"\s*(\d{1,18})\s*([a-z]+)\s*", interval.lower())
+        if match and match[2] in _INTERVAL:
             return int(match[1]) * _INTERVAL[match[2]]
-    raise SchemaError(f"interval {interval!r} is not understood: write it as '5m', '1h', '1d', or as a timedelta")
+    return None

@@ -44,6 +44,7 @@ __all__ = [
     "rsi",
     "sma",
     "stoch",
+    "trix",
     "true_range",
     "upper_wick",
     "volatility",
@@ -426,6 +427,16 @@ def stoch(
     time_unit: str | None = None,
 ) -> dict[str, _A]:
     """k = mean(100 * (close - min(low, k)) / (max(high, k) - min(low, k)), smooth); d = mean(k, d). Outputs: k, d."""
+
+def trix(
+    close: _A,
+    period: int = 15,
+    *,
+    numerics: Numerics = "safe",
+    on_bad: OnBad = "raise",
+    time_unit: str | None = None,
+) -> _A:
+    """100 * (t / lag(t, 1) - 1), t = ema(ema(ema(close, period), period), period)."""
 
 def true_range(
     high: _A,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtfeat import _tables
+from qtfeat._columns import symbols
 from qtfeat._times import array_ns, interval_ns, unit_ns
 from qtfeat.errors import SchemaError
 from qtfeat.features import FeatureSet, compute
@@ -144,7 +145,7 @@ def read(
     bad: Bools = np.zeros(n, np.bool_)
     for column in checked[: len(fs.inputs) + len(fs.extras)]:
         bad |= np.isnan(column)
-    codes, names = (np.zeros(n, np.int64), [None]) if by is None else _tables._codes(kinds[by])
+    codes, names = (np.zeros(n, np.int64), [None]) if by is None else symbols(kinds[by], by)
     order = np.argsort(codes, kind="stable")
     columns = {c: _floats(kinds[c], c)[order] for c in [*OHLCV, *fs.extras] if c in kinds}
     times = None if time is None else array_ns(kinds[time], unit_ns(time_unit), time)[order]

@@ -1,39 +1,80 @@
 //! Arrow tables as columns, symbols and times; no copy, no concatenation.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Date64Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema, TimeUnit};
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3_arrow::input::AnyRecordBatch;
 use qtfeat_core::batch::Series;
-use qtfeat_core::error::{Error, Result};
 use qtfeat_core::source::{Bits, Chunk, Column, Rows, Times, Values};
 
+use crate::error::{OrRaise, column_error, row_error, unreadable};
+
+/// Reads a table, or a batch, of any library.
+pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(Vec<RecordBatch>, SchemaRef)> {
+    let read = || -> PyResult<_> { Ok(table.extract::<AnyRecordBatch>()?.into_table()?.into_inner()) };
+    read().map_err(|e| unreadable(table.py(), e))
+}
+
+/// The same table with float16 columns as float32, where it has any.
+pub fn singles(batches: &[RecordBatch], schema: &SchemaRef) -> PyResult<Option<(Vec<RecordBatch>, SchemaRef)>> {
+    if schema.fields().iter().all(|f| f.data_type() != &DataType::Float16) {
+        return Ok(None);
+    }
+    let wide = |f: &FieldRef| match f.data_type() {
+        DataType::Float16 => Arc::new(f.as_ref().clone().with_data_type(DataType::Float32)),
+        _ => Arc::clone(f),
+    };
+    let schema = Arc::new(Schema::new(schema.fields().iter().map(wide).collect::<Vec<_>>()));
+    let single = |a: &ArrayRef| -> ArrayRef {
+        match a.as_primitive_opt::<Float16Type>() {
+            Some(half) => Arc::new(half.iter().map(|x| x.map(f32::from)).collect::<Float32Array>()),
+            None => Arc::clone(a),
+        }
+    };
+    let batch = |b: &RecordBatch| RecordBatch::try_new(Arc::clone(&schema), b.columns().iter().map(single).collect());
+    let batches = batches.iter().map(batch).collect::<Result<Vec<_>, _>>();
+    Ok(Some((batches.map_err(|e| PyValueError::new_err(e.to_string()))?, schema)))
+}
+
 /// Position of a column, or an error that lists what there is.
-pub fn index_of(schema: &Schema, name: &str) -> Result<usize> {
-    schema.index_of(name).map_err(|_| {
-        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        Error::column(name, format!("column {name:?} is missing; the table has: {}", names.join(", ")))
-    })
+pub fn index_of(py: Python<'_>, schema: &Schema, name: &str) -> PyResult<usize> {
+    let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name() == name);
+    match (found.next(), found.next()) {
+        (Some((at, _)), None) => Ok(at),
+        (Some(_), Some(_)) => Err(column_error(py, name, format!("the table has column {name:?} more than once"))),
+        (None, _) => {
+            let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            let names = names.join(", ");
+            Err(column_error(py, name, format!("column {name:?} is missing; the table has: {names}")))
+        }
+    }
 }
 
 /// A numeric column.
-pub fn column<'a>(batches: &'a [RecordBatch], schema: &Schema, name: &str) -> Result<Column<'a>> {
-    let at = index_of(schema, name)?;
-    batches.iter().map(|b| chunk(b.column(at), name)).collect::<Result<Vec<_>>>().map(Column::new)
+pub fn column<'a>(py: Python<'_>, batches: &'a [RecordBatch], schema: &Schema, name: &str) -> PyResult<Column<'a>> {
+    let at = index_of(py, schema, name)?;
+    batches.iter().map(|b| chunk(py, b.column(at), name)).collect::<PyResult<Vec<_>>>().map(Column::new)
 }
 
-fn chunk<'a>(array: &'a ArrayRef, name: &str) -> Result<Chunk<'a>> {
+fn chunk<'a>(py: Python<'_>, array: &'a ArrayRef, name: &str) -> PyResult<Chunk<'a>> {
     macro_rules! values {
         ($($data:ident => $kind:ident: $t:ty),+) => {
             match array.data_type() {
                 $(DataType::$data => Values::$kind(array.as_primitive::<$t>().values()),)+
-                other => return Err(Error::column(name, format!("column {name:?} has type {other}: a float or integer column is needed"))),
+                other => {
+                    let message = format!("column {name:?} has type {other}: float32, float64 or integers are needed");
+                    return Err(column_error(py, name, message));
+                }
             }
         };
     }
@@ -46,82 +87,125 @@ fn chunk<'a>(array: &'a ArrayRef, name: &str) -> Result<Chunk<'a>> {
     Ok(Chunk { values, valid })
 }
 
-/// The time column: its chunks as whole numbers, and nanoseconds per unit. Dates of 32 bits are widened
-/// into `store`.
+/// Nanoseconds per unit of a time column.
+fn unit(py: Python<'_>, kind: &DataType, name: &str, unit_ns: Option<i64>) -> PyResult<i64> {
+    match kind {
+        DataType::Timestamp(TimeUnit::Second, _) => Ok(1_000_000_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date64 => Ok(1_000_000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(1_000),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Ok(1),
+        DataType::Date32 => Ok(86_400_000_000_000),
+        kind if kind.is_integer() => unit_ns.ok_or_else(|| {
+            let message =
+                format!("column {name:?} holds whole numbers: say their unit with time_unit='s', 'ms', 'us' or 'ns'");
+            column_error(py, name, message)
+        }),
+        other => {
+            let message = format!("column {name:?} has type {other}: a timestamp, date or integer column is needed");
+            Err(column_error(py, name, message))
+        }
+    }
+}
+
+/// The time column: its chunks as whole numbers, and nanoseconds per unit. What is not 64 bits wide is
+/// widened into `store`.
 pub fn times<'a>(
+    py: Python<'_>,
     batches: &'a [RecordBatch],
     schema: &Schema,
     name: &str,
     unit_ns: Option<i64>,
     store: &'a mut Vec<Vec<i64>>,
-) -> Result<Times<'a>> {
-    let at = index_of(schema, name)?;
-    let kind = schema.field(at).data_type().clone();
+) -> PyResult<Times<'a>> {
+    let at = index_of(py, schema, name)?;
+    let unit = unit(py, schema.field(at).data_type(), name, unit_ns)?;
     let mut row = 0;
     for b in batches {
         let array = b.column(at);
-        if let Some(nulls) = array.nulls().filter(|n| n.null_count() > 0) {
-            let i = (0..nulls.len()).find(|&i| nulls.is_null(i)).unwrap_or(0);
-            return Err(Error::column(name, format!("column {name:?}, row {}: the time is null", row + i)));
+        if let Some(i) = first_null(array) {
+            return Err(row_error(py, name, row + i, format!("column {name:?}, row {}: the time is null", row + i)));
+        }
+        if let Some(wide) = widened(array) {
+            let wide = wide.map_err(|i| {
+                let message = format!("column {name:?}, row {}: the time is after 2262", row + i);
+                row_error(py, name, row + i, message)
+            })?;
+            store.push(wide);
         }
         row += array.len();
     }
-    let unit = match &kind {
-        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
-        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date64 => 1_000_000,
-        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
-        DataType::Date32 => 86_400_000_000_000,
-        DataType::Int64 | DataType::Int32 | DataType::UInt32 => unit_ns.ok_or_else(|| {
-            Error::column(
-                name,
-                format!(
-                    "column {name:?} holds whole numbers: say their unit with time_unit=\"s\", \"ms\", \"us\" or \"ns\""
-                ),
-            )
-        })?,
-        other => {
-            return Err(Error::column(
-                name,
-                format!("column {name:?} has type {other}: a timestamp, date or integer column is needed"),
-            ));
-        }
-    };
-    *store = match &kind {
-        DataType::Date32 => batches.iter().map(|b| widen(b.column(at).as_primitive::<Date32Type>().values())).collect(),
-        DataType::Int32 => batches.iter().map(|b| widen(b.column(at).as_primitive::<Int32Type>().values())).collect(),
-        DataType::UInt32 => batches.iter().map(|b| widen(b.column(at).as_primitive::<UInt32Type>().values())).collect(),
-        _ => Vec::new(),
-    };
     if !store.is_empty() {
-        return Times::new(name, store.iter().map(Vec::as_slice).collect(), unit);
+        return Times::new(name, store.iter().map(Vec::as_slice).collect(), unit).or_raise(py);
     }
-    let raw = |b: &'a RecordBatch| -> &'a [i64] {
-        let a = b.column(at);
-        match &kind {
-            DataType::Timestamp(TimeUnit::Second, _) => a.as_primitive::<TimestampSecondType>().values(),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => a.as_primitive::<TimestampMillisecondType>().values(),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => a.as_primitive::<TimestampMicrosecondType>().values(),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => a.as_primitive::<TimestampNanosecondType>().values(),
-            DataType::Date64 => a.as_primitive::<Date64Type>().values(),
-            _ => a.as_primitive::<Int64Type>().values(),
-        }
-    };
-    Times::new(name, batches.iter().map(raw).collect(), unit)
+    Times::new(name, batches.iter().map(|b| raw(b.column(at))).collect(), unit).or_raise(py)
 }
 
-fn widen<T: Copy + Into<i64>>(values: &[T]) -> Vec<i64> {
-    values.iter().map(|&x| x.into()).collect()
+fn first_null(array: &ArrayRef) -> Option<usize> {
+    let nulls = array.nulls().filter(|n| n.null_count() > 0)?;
+    (0..nulls.len()).find(|&i| nulls.is_null(i))
+}
+
+fn raw(a: &ArrayRef) -> &[i64] {
+    match a.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => a.as_primitive::<TimestampSecondType>().values(),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => a.as_primitive::<TimestampMillisecondType>().values(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => a.as_primitive::<TimestampMicrosecondType>().values(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => a.as_primitive::<TimestampNanosecondType>().values(),
+        DataType::Date64 => a.as_primitive::<Date64Type>().values(),
+        _ => a.as_primitive::<Int64Type>().values(),
+    }
+}
+
+/// Whole numbers of another width as i64, or the position of the first that does not fit.
+fn widened(a: &ArrayRef) -> Option<Result<Vec<i64>, usize>> {
+    macro_rules! widen {
+        ($($data:ident: $t:ty),+) => {
+            match a.data_type() {
+                $(DataType::$data => a.as_primitive::<$t>().values().iter().map(|&x| x.into()).collect(),)+
+                DataType::UInt64 => {
+                    let values = a.as_primitive::<UInt64Type>().values().iter().enumerate();
+                    return Some(values.map(|(i, &x)| i64::try_from(x).map_err(|_| i)).collect());
+                }
+                _ => return None,
+            }
+        };
+    }
+    Some(Ok(widen!(
+        Date32: Date32Type, Int32: Int32Type, Int16: Int16Type, Int8: Int8Type,
+        UInt32: UInt32Type, UInt16: UInt16Type, UInt8: UInt8Type
+    )))
 }
 
 /// Splits rows by symbol: in order of first appearance, as ranges where a symbol's rows stand together.
-pub fn groups(batches: &[RecordBatch], schema: &Schema, by: &str) -> Result<Vec<Series>> {
-    let at = index_of(schema, by)?;
+pub fn groups(py: Python<'_>, batches: &[RecordBatch], schema: &Schema, by: &str) -> PyResult<Vec<Series>> {
+    let at = index_of(py, schema, by)?;
     let mut split = Split::default();
     for b in batches {
-        split.array(b.column(at), by)?;
+        let array = b.column(at);
+        let start = split.row;
+        if let Err(bad) = split.array(array) {
+            return Err(match bad {
+                BadSymbol::Null(i) => {
+                    let row = start + i;
+                    row_error(py, by, row, format!("column {by:?}, row {row}: the symbol is null"))
+                }
+                BadSymbol::Type => {
+                    let kind = array.data_type();
+                    let message =
+                        format!("column {by:?} has type {kind}: a text, categorical or integer column is needed");
+                    column_error(py, by, message)
+                }
+            });
+        }
     }
     Ok(split.finish())
+}
+
+/// Why a column cannot tell symbols apart.
+enum BadSymbol {
+    /// A null at this position.
+    Null(usize),
+    Type,
 }
 
 /// Runs of equal symbols, gathered into series.
@@ -156,10 +240,19 @@ impl Split {
         self.last = Some(id);
     }
 
-    fn array(&mut self, array: &ArrayRef, by: &str) -> Result<()> {
-        if array.null_count() > 0 {
-            let i = (0..array.len()).find(|&i| array.is_null(i)).unwrap_or(0);
-            return Err(Error::column(by, format!("column {by:?}, row {}: the symbol is null", self.row + i)));
+    fn array(&mut self, array: &ArrayRef) -> Result<(), BadSymbol> {
+        macro_rules! run_integers {
+            ($($data:ident: $t:ty),+) => {
+                match array.data_type() {
+                    $(DataType::$data => {
+                        array.as_primitive::<$t>().values().iter().for_each(|x| self.run(&x.to_string(), 1));
+                    })+
+                    _ => return Err(BadSymbol::Type),
+                }
+            };
+        }
+        if let Some(i) = first_null(array) {
+            return Err(BadSymbol::Null(i));
         }
         let n = array.len();
         match array.data_type() {
@@ -168,47 +261,31 @@ impl Split {
             DataType::Utf8View => (0..n).for_each(|i| self.run(array.as_string_view().value(i), 1)),
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary();
-                let mut names = Self::default();
-                names.array(dictionary.values(), by)?;
-                let texts: Vec<String> = names.by_row();
-                for key in dictionary.normalized_keys() {
-                    self.run(&texts[key], 1);
+                let values = dictionary.values();
+                // A null among the values matters only where a row has it.
+                let texts =
+                    (0..values.len()).map(|i| Self::text(&values.slice(i, 1))).collect::<Result<Vec<_>, _>>()?;
+                for (i, key) in dictionary.normalized_keys().into_iter().enumerate() {
+                    let text = texts.get(key).and_then(Option::as_ref).ok_or(BadSymbol::Null(i))?;
+                    self.run(text, 1);
                 }
             }
-            DataType::Int64 => {
-                array.as_primitive::<Int64Type>().values().iter().for_each(|x| self.run(&x.to_string(), 1))
-            }
-            DataType::Int32 => {
-                array.as_primitive::<Int32Type>().values().iter().for_each(|x| self.run(&x.to_string(), 1))
-            }
-            DataType::UInt32 => {
-                array.as_primitive::<UInt32Type>().values().iter().for_each(|x| self.run(&x.to_string(), 1))
-            }
-            DataType::UInt64 => {
-                array.as_primitive::<UInt64Type>().values().iter().for_each(|x| self.run(&x.to_string(), 1))
-            }
-            DataType::Int16 => {
-                array.as_primitive::<Int16Type>().values().iter().for_each(|x| self.run(&x.to_string(), 1))
-            }
-            other => {
-                return Err(Error::column(
-                    by,
-                    format!("column {by:?} has type {other}: a text, dictionary or integer column is needed"),
-                ));
-            }
+            _ => run_integers!(
+                Int64: Int64Type, Int32: Int32Type, Int16: Int16Type, Int8: Int8Type,
+                UInt64: UInt64Type, UInt32: UInt32Type, UInt16: UInt16Type, UInt8: UInt8Type
+            ),
         }
         Ok(())
     }
 
-    /// The symbol of each row.
-    fn by_row(&self) -> Vec<String> {
-        let mut texts = vec![String::new(); self.row];
-        for (name, runs) in self.names.iter().zip(&self.runs) {
-            for &(from, n) in runs {
-                texts[from..from + n].fill(name.clone());
-            }
+    /// The one value of an array, or none for a null.
+    fn text(one: &ArrayRef) -> Result<Option<String>, BadSymbol> {
+        let mut split = Self::default();
+        match split.array(one) {
+            Ok(()) => Ok(split.names.pop()),
+            Err(BadSymbol::Null(_)) => Ok(None),
+            Err(BadSymbol::Type) => Err(BadSymbol::Type),
         }
-        texts
     }
 
     /// The series, in order of first appearance.

@@ -1,6 +1,6 @@
 //! The one place where core errors become Python exceptions (`qtfeat.errors`).
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use qtfeat_core::error::{Error, Place};
@@ -93,4 +93,25 @@ pub fn column_error(py: Python<'_>, column: &str, message: impl Into<String>) ->
 /// A `SchemaError` about the call.
 pub fn schema_error(py: Python<'_>, message: impl Into<String>) -> PyErr {
     to_py(py, &Error::schema(message))
+}
+
+/// A `SchemaError` about one value of a column.
+pub fn row_error(py: Python<'_>, column: &str, row: usize, message: impl Into<String>) -> PyErr {
+    let error = column_error(py, column, message);
+    let told = error.value(py).setattr("row", row);
+    told.err().unwrap_or(error)
+}
+
+/// The error for something that cannot be read as a table. Errors of the caller's own reader pass through.
+pub fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {
+    let ours = py.import("qtfeat.errors").and_then(|m| m.getattr("QtfeatError"));
+    let foreign = error.get_type(py).is(py.get_type::<PyException>())
+        || error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyValueError>(py);
+    if !foreign || ours.is_ok_and(|t| error.matches(py, t).unwrap_or(false)) {
+        return error;
+    }
+    let refused = schema_error(py, format!("this cannot be read as a table of bars: {}", error.value(py)));
+    refused.set_cause(py, Some(error));
+    refused
 }

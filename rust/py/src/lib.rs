@@ -1,8 +1,10 @@
 //! Python bindings: convert, release the GIL, call the core, convert. No indicator is known here.
 
+mod args;
 mod arrays;
 mod arrow;
 mod batches;
+mod compute;
 mod error;
 mod features;
 mod labels;
@@ -19,11 +21,13 @@ mod _core {
     #[pymodule_export]
     use crate::batches::Batches;
     #[pymodule_export]
-    use crate::features::{FeatureSet, catalog_rows, compute_arrays, compute_table, cpu, release_memory};
+    use crate::compute::{compute_arrays, compute_table};
+    #[pymodule_export]
+    use crate::features::{FeatureSet, catalog_rows, cpu, release_memory};
     #[pymodule_export]
     use crate::labels::forward_labels;
     #[pymodule_export]
-    use crate::output::{Output, Owner};
+    use crate::output::{Frame, Output, Owner};
     #[pymodule_export]
     use crate::stream::{PanelStream, Stream};
     #[pymodule_export]

@@ -5,18 +5,21 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Float32Type, Float64Type};
-use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, StructArray};
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer, bit_util};
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use numpy::ndarray::{ArrayView2, ShapeBuilder};
 use numpy::{Element, PyArray2};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::PyTable;
+use pyo3_arrow::ffi::to_array_pycapsules;
 use qtfeat_core::batch::Nulls;
 use qtfeat_core::block::Arena;
 
+use crate::compute::Carried;
 use crate::error::schema_error;
+use crate::features::Labels;
 
 /// Keeps an arena alive behind NumPy arrays.
 #[pyclass(frozen, module = "qtfeat._core")]
@@ -33,18 +36,21 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// From the `dtype` argument.
-    pub fn parse(py: Python<'_>, dtype: &str) -> PyResult<Self> {
-        match dtype {
-            "float64" => Ok(Self::F64),
-            "float32" => Ok(Self::F32),
-            other => Err(schema_error(py, format!("dtype must be \"float64\" or \"float32\", not {other:?}"))),
-        }
-    }
-
     /// Bytes of an element.
     pub fn size(self) -> usize {
         if self == Self::F64 { 8 } else { 4 }
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Kind {
+    type Error = PyErr;
+
+    fn extract(dtype: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match dtype.extract::<&str>() {
+            Ok("float64") => Ok(Self::F64),
+            Ok("float32") => Ok(Self::F32),
+            _ => Err(schema_error(dtype.py(), format!("dtype must be \"float64\" or \"float32\", not {dtype:?}"))),
+        }
     }
 }
 
@@ -56,10 +62,11 @@ pub struct Output {
     pub stride: usize,
     pub kind: Kind,
     pub nulls: Nulls,
-    pub fields: Vec<FieldRef>,
-    pub metadata: HashMap<String, String>,
-    /// Columns of the caller that come along, batch by batch.
-    pub carried: Vec<RecordBatch>,
+    pub labels: Arc<Labels>,
+    /// The fill that was done after the graph.
+    pub fill: Option<String>,
+    /// Columns of the caller that come along.
+    pub carried: Arc<Carried>,
 }
 
 #[pymethods]
@@ -88,6 +95,30 @@ impl Output {
         table.bind(py).call_method1("__arrow_c_stream__", PyTuple::new(py, [requested_schema])?)
     }
 
+    /// The same memory after a fill, which left no null.
+    fn filled(&self, fill: String) -> Self {
+        Self {
+            arena: Arc::clone(&self.arena),
+            labels: Arc::clone(&self.labels),
+            carried: Arc::clone(&self.carried),
+            nulls: Nulls::new(),
+            fill: Some(fill),
+            ..*self
+        }
+    }
+
+    /// One batch for a library that keeps no metadata; None where the caller's table has several batches.
+    fn frame(&self) -> Option<Frame> {
+        let one = self.carried.fields.is_empty() || self.carried.batches.len() == 1;
+        one.then(|| {
+            let mut columns = self.carried.batches.first().map_or_else(Vec::new, |b| b.columns().to_vec());
+            let mut fields = self.carried.fields.clone();
+            columns.extend(self.features());
+            fields.extend(self.labels.bare(self.kind).iter().cloned());
+            Frame { fields, columns, rows: self.rows }
+        })
+    }
+
     /// The schema of the stream.
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let table = Py::new(py, self.table(py)?)?;
@@ -98,8 +129,8 @@ impl Output {
 impl Output {
     fn view<'py, T: Element>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let owner = Bound::new(py, Owner { arena: Arc::clone(&self.arena) })?;
-        let shape = (self.fields.len(), self.rows).strides((self.stride, 1));
-        // SAFETY: the arena holds `fields` columns of `stride` elements, all rows written; it lives as long as
+        let shape = (self.fields().len(), self.rows).strides((self.stride, 1));
+        // SAFETY: the arena holds one column per field of `stride` elements, all rows written; it lives as long as
         // the array, whose base is the owner.
         let array = unsafe {
             let view = ArrayView2::from_shape_ptr(shape, self.arena.as_ptr().as_ptr().cast::<T>().cast_const());
@@ -108,37 +139,41 @@ impl Output {
         Ok(array.into_any())
     }
 
-    /// Carried columns and features, cut where the caller's batches were.
-    fn table(&self, py: Python<'_>) -> PyResult<PyTable> {
-        let mut fields: Vec<FieldRef> = Vec::new();
-        if let Some(first) = self.carried.first() {
-            fields.extend(first.schema().fields().iter().cloned());
-        }
-        fields.extend(self.fields.iter().cloned());
-        let schema: SchemaRef = Arc::new(Schema::new_with_metadata(fields, self.metadata.clone()));
-        let features: Vec<ArrayRef> = match self.kind {
+    fn fields(&self) -> &[FieldRef] {
+        &self.labels.fields[usize::from(self.kind == Kind::F32)]
+    }
+
+    fn features(&self) -> Vec<ArrayRef> {
+        match self.kind {
             Kind::F64 => self.arrays::<Float64Type>(),
             Kind::F32 => self.arrays::<Float32Type>(),
-        };
-        let mut batches = Vec::new();
-        let mut at = 0;
-        let sizes: Vec<usize> = if self.carried.is_empty() {
-            vec![self.rows]
-        } else {
-            self.carried.iter().map(RecordBatch::num_rows).collect()
-        };
-        for (i, n) in sizes.into_iter().enumerate() {
-            let mut columns: Vec<ArrayRef> = self.carried.get(i).map_or_else(Vec::new, |c| c.columns().to_vec());
-            columns.extend(features.iter().map(|f| f.slice(at, n)));
-            at += n;
-            batches
-                .push(RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|e| schema_error(py, e.to_string()))?);
+        }
+    }
+
+    /// Carried columns and features, cut where the caller's batches were.
+    fn table(&self, py: Python<'_>) -> PyResult<PyTable> {
+        let fields: Vec<FieldRef> = self.carried.fields.iter().chain(self.fields()).cloned().collect();
+        let mut metadata = self.labels.metadata.clone();
+        metadata.extend(self.fill.iter().map(|fill| ("qtfeat.fill".to_owned(), fill.clone())));
+        let schema: SchemaRef = Arc::new(Schema::new_with_metadata(fields, metadata));
+        let features = self.features();
+        if self.carried.fields.is_empty() {
+            let batch = RecordBatch::try_new(Arc::clone(&schema), features);
+            return PyTable::try_new(vec![batch.map_err(|e| schema_error(py, e.to_string()))?], schema);
+        }
+        let (mut batches, mut at) = (Vec::new(), 0);
+        for carried in &self.carried.batches {
+            let mut columns = carried.columns().to_vec();
+            columns.extend(features.iter().map(|f| f.slice(at, carried.num_rows())));
+            at += carried.num_rows();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns);
+            batches.push(batch.map_err(|e| schema_error(py, e.to_string()))?);
         }
         PyTable::try_new(batches, schema)
     }
 
     fn arrays<T: ArrowPrimitiveType>(&self) -> Vec<ArrayRef> {
-        let mut by_column: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.fields.len()];
+        let mut by_column: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.fields().len()];
         for &(k, row, n) in &self.nulls {
             by_column[k as usize].push((row, n));
         }
@@ -154,6 +189,30 @@ impl Output {
             Arc::new(PrimitiveArray::<T>::new(values, validity(self.rows, &runs)))
         };
         by_column.into_iter().enumerate().map(array).collect()
+    }
+}
+
+/// One batch that speaks the array half of the PyCapsule interface: the cheapest way into a data frame.
+#[pyclass(frozen, module = "qtfeat._core")]
+pub struct Frame {
+    fields: Vec<FieldRef>,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+}
+
+#[pymethods]
+impl Frame {
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let fields = Fields::from(self.fields.clone());
+        let array = StructArray::try_new_with_length(fields.clone(), self.columns.clone(), None, self.rows)
+            .map_err(|e| schema_error(py, e.to_string()))?;
+        let field = Arc::new(Field::new_struct("", fields, false));
+        Ok(to_array_pycapsules(py, field, &array, requested_schema)?)
     }
 }
 

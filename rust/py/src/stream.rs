@@ -5,16 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt};
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
 use qtfeat_core::features as core;
+use qtfeat_core::source::OHLCV;
 use qtfeat_core::stream::{self as run, Bar};
 
+use crate::args::{Bad, Gap, Interval, Symbols, Unit, extra_values, number, plain_array, policy, time_ns};
 use crate::error::{OrRaise, column_error, schema_error, to_py_snapshot};
-use crate::features::{FeatureSet, policy};
+use crate::features::FeatureSet;
 
-/// The compiled set of a `qtfeat.FeatureSet` (or of this module's own class).
+/// The compiled set of a `qtfeat.FeatureSet`, of the name of a shipped one, or of specs.
 fn compiled(fs: &Bound<'_, PyAny>) -> PyResult<Arc<core::FeatureSet>> {
-    let inner = if fs.is_instance_of::<FeatureSet>() { fs.clone() } else { fs.getattr("_core")? };
+    let inner = if fs.is_instance_of::<FeatureSet>() {
+        fs.clone()
+    } else {
+        fs.py().import("qtfeat.features")?.call_method1("as_feature_set", (fs,))?.getattr("_core")?
+    };
     let set = inner.cast::<FeatureSet>().map_err(|_| schema_error(fs.py(), "a FeatureSet is needed"))?;
     let set = Arc::clone(&set.get().inner);
     if set.is_filled() {
@@ -24,38 +30,27 @@ fn compiled(fs: &Bound<'_, PyAny>) -> PyResult<Arc<core::FeatureSet>> {
     Ok(set)
 }
 
-/// Nanoseconds of a time given as an integer (in `unit_ns`), datetime64, datetime or pandas Timestamp.
-fn time_ns(time: Option<&Bound<'_, PyAny>>, unit_ns: Option<i64>) -> PyResult<Option<i64>> {
-    let Some(t) = time.filter(|t| !t.is_none()) else { return Ok(None) };
-    if t.is_instance_of::<PyInt>() {
-        let raw: i64 = t.extract()?;
-        let unit = unit_ns.ok_or_else(|| {
-            column_error(t.py(), "time", "time is a whole number: say its unit with time_unit=\"ms\" or the like")
-        })?;
-        return raw.checked_mul(unit).map(Some).ok_or_else(|| {
-            column_error(
-                t.py(),
-                "time",
-                format!("time {raw} is no time between 1677 and 2262; is the time unit right?"),
-            )
-        });
+/// A float64 array (S, columns) of whatever array there is.
+fn matrix<'py>(x: &Bound<'py, PyAny>, shape: [usize; 2], name: &str) -> PyResult<PyReadonlyArray2<'py, f64>> {
+    if plain_array(x)
+        && let Ok(array) = x.cast::<PyArray2<f64>>()
+        && array.shape() == shape
+        && array.is_c_contiguous()
+    {
+        return array.try_readonly().map_err(|_| column_error(x.py(), name, format!("{name} is being written")));
     }
-    t.py().import("qtfeat._times")?.call_method1("to_ns", (t,))?.extract().map(Some)
+    let array = x.py().import("qtfeat._columns")?.call_method1("matrix", (x, (shape[0], shape[1]), name))?;
+    array.extract()
 }
 
-/// Extra values: a mapping by name, or a sequence in the set's order.
-fn extra_values(fs: &core::FeatureSet, extra: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<f64>> {
-    let Some(extra) = extra.filter(|e| !e.is_none()) else { return Ok(Vec::new()) };
-    if let Ok(d) = extra.cast::<PyDict>() {
-        let value = |name: &String| {
-            let x = d.get_item(name)?.ok_or_else(|| {
-                column_error(d.py(), name, format!("extra has no {name:?}, which the feature set reads"))
-            })?;
-            x.extract::<f64>()
-        };
-        return fs.extras().iter().map(value).collect();
+/// The bytes of a snapshot, from anything that has bytes.
+fn raw(snapshot: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(bytes) = snapshot.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
     }
-    extra.extract()
+    let view = PyMemoryView::from(snapshot);
+    let bytes = view.map_err(|_| schema_error(snapshot.py(), "a snapshot is bytes, as snapshot() gave them"))?;
+    Ok(bytes.call_method0("tobytes")?.cast::<PyBytes>()?.as_bytes().to_vec())
 }
 
 fn busy() -> PyErr {
@@ -79,12 +74,16 @@ impl Stream {
     fn take<'py>(
         &self,
         py: Python<'py>,
-        ohlcv: [f64; 5],
+        given: [&Bound<'py, PyAny>; 5],
         time: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
         step: impl FnOnce(&mut run::Stream, &Bar<'_>, &mut [f64]) -> qtfeat_core::Result<()>,
     ) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let extras = extra_values(&self.fs, extra)?;
+        let mut ohlcv = [0.0; 5];
+        for ((x, given), name) in ohlcv.iter_mut().zip(given).zip(OHLCV) {
+            *x = number(given, name)?;
+        }
+        let extras = extra_values(self.fs.extras(), extra)?;
         let bar = Bar { ohlcv, time: time_ns(time, self.unit_ns)?, extras: &extras };
         let out = PyArray1::zeros(py, self.fs.columns().len(), false);
         // SAFETY: the array was made here, so nothing else sees it yet.
@@ -98,18 +97,21 @@ impl Stream {
 #[allow(clippy::too_many_arguments, reason = "a bar, as Python gives it")]
 impl Stream {
     #[new]
-    #[pyo3(signature = (fs, *, on_bad="raise", on_gap="ignore", interval=None, time_unit=None))]
+    #[pyo3(
+        signature = (fs, *, on_bad=Bad::default(), on_gap=Gap::default(), interval=None, time_unit=None),
+        text_signature = "(fs, *, on_bad='raise', on_gap='ignore', interval=None, time_unit=None)"
+    )]
     fn new(
         fs: &Bound<'_, PyAny>,
-        on_bad: &str,
-        on_gap: &str,
-        interval: Option<Bound<'_, PyAny>>,
-        time_unit: Option<&str>,
+        on_bad: Bad,
+        on_gap: Gap,
+        interval: Option<Interval>,
+        time_unit: Option<Unit>,
     ) -> PyResult<Self> {
         let (py, set) = (fs.py(), compiled(fs)?);
-        let policy = policy(py, on_bad, on_gap, interval_ns(py, interval)?)?;
+        let policy = policy(py, on_bad, on_gap, interval.map(|i| i.0))?;
         let inner = Mutex::new(run::Stream::new(Arc::clone(&set), policy));
-        Ok(Self { fs: set, inner, unit_ns: unit(py, time_unit)? })
+        Ok(Self { fs: set, inner, unit_ns: time_unit.map(|u| u.0) })
     }
 
     /// Takes a closed bar and returns the features, a float64 array of shape (F,), NaN where there is none.
@@ -117,11 +119,11 @@ impl Stream {
     fn push<'py>(
         &self,
         py: Python<'py>,
-        open: f64,
-        high: f64,
-        low: f64,
-        close: f64,
-        volume: f64,
+        open: &Bound<'py, PyAny>,
+        high: &Bound<'py, PyAny>,
+        low: &Bound<'py, PyAny>,
+        close: &Bound<'py, PyAny>,
+        volume: &Bound<'py, PyAny>,
         time: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray1<f64>>> {
@@ -133,11 +135,11 @@ impl Stream {
     fn peek<'py>(
         &self,
         py: Python<'py>,
-        open: f64,
-        high: f64,
-        low: f64,
-        close: f64,
-        volume: f64,
+        open: &Bound<'py, PyAny>,
+        high: &Bound<'py, PyAny>,
+        low: &Bound<'py, PyAny>,
+        close: &Bound<'py, PyAny>,
+        volume: &Bound<'py, PyAny>,
         time: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray1<f64>>> {
@@ -170,10 +172,10 @@ impl Stream {
     /// A stream that goes on where `snapshot` was taken.
     #[staticmethod]
     #[pyo3(signature = (fs, snapshot, *, time_unit=None))]
-    fn restore(fs: &Bound<'_, PyAny>, snapshot: &[u8], time_unit: Option<&str>) -> PyResult<Self> {
+    fn restore(fs: &Bound<'_, PyAny>, snapshot: &Bound<'_, PyAny>, time_unit: Option<Unit>) -> PyResult<Self> {
         let (py, set) = (fs.py(), compiled(fs)?);
-        let stream = run::Stream::restore(Arc::clone(&set), snapshot).map_err(|e| to_py_snapshot(py, &e))?;
-        Ok(Self { fs: set, inner: Mutex::new(stream), unit_ns: unit(py, time_unit)? })
+        let stream = run::Stream::restore(Arc::clone(&set), &raw(snapshot)?).map_err(|e| to_py_snapshot(py, &e))?;
+        Ok(Self { fs: set, inner: Mutex::new(stream), unit_ns: time_unit.map(|u| u.0) })
     }
 
     /// An independent copy.
@@ -196,39 +198,50 @@ impl PanelStream {
         self.inner.try_lock().map_err(|_| busy())
     }
 
-    fn times(&self, time: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<i64>>> {
+    /// One time per symbol; an absent symbol (five NaN) needs none.
+    fn times(&self, time: Option<&Bound<'_, PyAny>>, bars: &[f64]) -> PyResult<Option<Vec<i64>>> {
         let Some(t) = time.filter(|t| !t.is_none()) else { return Ok(None) };
-        if t.hasattr("__len__")?
-            && !t.is_instance_of::<pyo3::types::PyString>()
-            && t.getattr("ndim").is_ok_and(|n| n.extract::<usize>().is_ok_and(|n| n == 1))
-        {
-            let ns = t.py().import("qtfeat._times")?.call_method1("array_ns", (t, self.unit_ns))?;
-            let array: PyReadonlyArray1<'_, i64> = ns.extract()?;
-            return Ok(Some(array.as_slice()?.to_vec()));
+        let (py, n) = (t.py(), self.symbols.len());
+        if let (true, Some(unit), Ok(array)) = (plain_array(t), self.unit_ns, t.cast::<PyArray1<i64>>()) {
+            let ns = |raw: &i64| raw.checked_mul(unit).filter(|&ns| ns != i64::MIN);
+            let all = array.try_readonly().ok().and_then(|a| a.as_slice().ok()?.iter().map(ns).collect());
+            if let Some(all) = all.filter(|all: &Vec<i64>| all.len() == n) {
+                return Ok(Some(all));
+            }
         }
-        Ok(time_ns(Some(t), self.unit_ns)?.map(|t| vec![t; self.symbols.len()]))
+        if t.is_instance_of::<PyString>() || t.len().is_err() {
+            return Ok(time_ns(Some(t), self.unit_ns)?.map(|t| vec![t; n]));
+        }
+        let present = bars.as_chunks::<5>().0.iter().map(|bar| bar.iter().any(|x| x == x)).collect::<Vec<bool>>();
+        let ns = py.import("qtfeat._times")?.call_method1("panel_ns", (t, self.unit_ns, present))?;
+        let array: PyReadonlyArray1<'_, i64> = ns.extract()?;
+        Ok(Some(array.as_slice()?.to_vec()))
     }
 }
 
 #[pymethods]
 impl PanelStream {
     #[new]
-    #[pyo3(signature = (fs, symbols, *, on_bad="raise", on_gap="ignore", interval=None, time_unit=None))]
+    #[pyo3(
+        signature = (fs, symbols, *, on_bad=Bad::default(), on_gap=Gap::default(), interval=None, time_unit=None),
+        text_signature = "(fs, symbols, *, on_bad='raise', on_gap='ignore', interval=None, time_unit=None)"
+    )]
     fn new(
         fs: &Bound<'_, PyAny>,
-        symbols: Vec<String>,
-        on_bad: &str,
-        on_gap: &str,
-        interval: Option<Bound<'_, PyAny>>,
-        time_unit: Option<&str>,
+        symbols: Symbols,
+        on_bad: Bad,
+        on_gap: Gap,
+        interval: Option<Interval>,
+        time_unit: Option<Unit>,
     ) -> PyResult<Self> {
         let (py, set) = (fs.py(), compiled(fs)?);
-        let policy = policy(py, on_bad, on_gap, interval_ns(py, interval)?)?;
+        let policy = policy(py, on_bad, on_gap, interval.map(|i| i.0))?;
+        let symbols = symbols.0;
         let inner = run::PanelStream::new(Arc::clone(&set), symbols.clone(), policy).or_raise(py)?;
-        Ok(Self { fs: set, symbols, inner: Mutex::new(inner), unit_ns: unit(py, time_unit)? })
+        Ok(Self { fs: set, symbols, inner: Mutex::new(inner), unit_ns: time_unit.map(|u| u.0) })
     }
 
-    /// Takes one bar per symbol, a float64 array (S, 5); five NaN = no bar now. Returns (S, F), NaN where none.
+    /// Takes one bar per symbol, an array (S, 5) of floats or integers; five NaN = no bar now. Returns (S, F), NaN where none.
     #[pyo3(signature = (ohlcv, time=None, extra=None))]
     #[allow(clippy::needless_pass_by_value, reason = "the arguments of the Python method")]
     fn push<'py>(
@@ -239,25 +252,10 @@ impl PanelStream {
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let n = self.symbols.len();
-        let wrong = || schema_error(py, format!("push takes a C-contiguous float64 array of shape ({n}, 5)"));
-        let bars: PyReadonlyArray2<'_, f64> = ohlcv.extract().map_err(|_| wrong())?;
-        if bars.shape() != [n, 5] || !bars.is_c_contiguous() {
-            return Err(wrong());
-        }
-        let e = self.fs.extras().len();
-        let extras: Option<PyReadonlyArray2<'_, f64>> = match extra.filter(|x| !x.is_none()) {
-            Some(x) => {
-                let array: PyReadonlyArray2<'_, f64> = x
-                    .extract()
-                    .map_err(|_| schema_error(py, format!("extra must be a float64 array of shape ({n}, {e})")))?;
-                if array.shape() != [n, e] || !array.is_c_contiguous() {
-                    return Err(schema_error(py, format!("extra must be a float64 array of shape ({n}, {e})")));
-                }
-                Some(array)
-            }
-            None => None,
-        };
-        let times = self.times(time)?;
+        let bars = matrix(ohlcv, [n, 5], "ohlcv")?;
+        let extra = extra.filter(|x| !x.is_none());
+        let extras = extra.map(|x| matrix(x, [n, self.fs.extras().len()], "extra")).transpose()?;
+        let times = self.times(time, bars.as_slice()?)?;
         let out = PyArray2::zeros(py, [n, self.fs.columns().len()], false);
         // SAFETY: the array was made here, so nothing else sees it yet.
         let slice = unsafe { out.as_slice_mut()? };
@@ -293,10 +291,15 @@ impl PanelStream {
     /// A panel that goes on where `snapshot` was taken.
     #[staticmethod]
     #[pyo3(signature = (fs, snapshot, *, time_unit=None))]
-    fn restore(fs: &Bound<'_, PyAny>, snapshot: &[u8], time_unit: Option<&str>) -> PyResult<Self> {
+    fn restore(fs: &Bound<'_, PyAny>, snapshot: &Bound<'_, PyAny>, time_unit: Option<Unit>) -> PyResult<Self> {
         let (py, set) = (fs.py(), compiled(fs)?);
-        let panel = run::PanelStream::restore(Arc::clone(&set), snapshot).map_err(|e| to_py_snapshot(py, &e))?;
-        Ok(Self { fs: set, symbols: panel.symbols().to_vec(), inner: Mutex::new(panel), unit_ns: unit(py, time_unit)? })
+        let panel = run::PanelStream::restore(Arc::clone(&set), &raw(snapshot)?).map_err(|e| to_py_snapshot(py, &e))?;
+        Ok(Self {
+            fs: set,
+            symbols: panel.symbols().to_vec(),
+            inner: Mutex::new(panel),
+            unit_ns: time_unit.map(|u| u.0),
+        })
     }
 
     /// An independent copy.
@@ -307,25 +310,5 @@ impl PanelStream {
             inner: Mutex::new(self.lock()?.clone()),
             unit_ns: self.unit_ns,
         })
-    }
-}
-
-fn unit(py: Python<'_>, time_unit: Option<&str>) -> PyResult<Option<i64>> {
-    match time_unit {
-        None => Ok(None),
-        Some("s") => Ok(Some(1_000_000_000)),
-        Some("ms") => Ok(Some(1_000_000)),
-        Some("us") => Ok(Some(1_000)),
-        Some("ns") => Ok(Some(1)),
-        Some(other) => {
-            Err(schema_error(py, format!("time_unit must be \"s\", \"ms\", \"us\" or \"ns\", not {other:?}")))
-        }
-    }
-}
-
-fn interval_ns(py: Python<'_>, interval: Option<Bound<'_, PyAny>>) -> PyResult<Option<i64>> {
-    match interval {
-        None => Ok(None),
-        Some(x) => py.import("qtfeat._times")?.call_method1("interval_ns", (x,))?.extract(),
     }
 }

@@ -8,8 +8,9 @@ use qtfeat_core::block::Element;
 use qtfeat_core::features as core;
 use qtfeat_core::windows::{self as run, Cube, History, Windows};
 
+use crate::compute::Options;
 use crate::error::{OrRaise, column_error, schema_error};
-use crate::features::{FeatureSet, Options, policy};
+use crate::features::FeatureSet;
 use crate::output::Kind;
 
 /// Features of windows (n, T, 5), as (n, F), or (n, T, F) with `all_rows`.
@@ -41,8 +42,7 @@ pub fn windows<'py>(
             format!("extra must be ({n}, {rows}, E) and time ({n}, {rows}), as the windows are"),
         ));
     }
-    let policy = policy(py, &options.on_bad, &options.on_gap, options.interval_ns)?;
-    run::fit(&fs.inner, rows, e, times.is_some(), &policy).or_raise(py)?;
+    run::fit(&fs.inner, rows, e, times.is_some(), &options.policy).or_raise(py)?;
     let source = Cube {
         bars: bars.as_slice()?,
         rows,
@@ -77,8 +77,7 @@ pub fn windows_at<'py>(
     if columns.iter().chain(&extras).any(|c| c.len() != total) || times.is_some_and(|t| t.len() != total) {
         return Err(schema_error(py, "all columns must have the same number of rows"));
     }
-    let policy = policy(py, &options.on_bad, &options.on_gap, options.interval_ns)?;
-    run::fit(&fs.inner, length, Some(extras.len()), times.is_some(), &policy).or_raise(py)?;
+    run::fit(&fs.inner, length, Some(extras.len()), times.is_some(), &options.policy).or_raise(py)?;
     let end = |(i, &e): (usize, &i64)| {
         let row = usize::try_from(e).ok().filter(|&r| r < total);
         let row =
@@ -105,7 +104,7 @@ fn compute<'py>(
     options: &Options,
     all_rows: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match Kind::parse(py, &options.dtype)? {
+    match options.kind {
         Kind::F64 => typed::<f64>(py, fs, source, n, options, all_rows),
         Kind::F32 => typed::<f32>(py, fs, source, n, options, all_rows),
     }
@@ -119,11 +118,14 @@ fn typed<'py, T: Element + numpy::Element>(
     options: &Options,
     all_rows: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let policy = policy(py, &options.on_bad, &options.on_gap, options.interval_ns)?;
     let f = fs.columns().len();
     let rows = if n == 0 { 0 } else { source.rows() };
     let go = |out: &mut [T]| {
-        if n == 0 { Ok(()) } else { py.detach(|| run::compute(fs, source, &policy, all_rows, options.threads, out)) }
+        if n == 0 {
+            Ok(())
+        } else {
+            py.detach(|| run::compute(fs, source, &options.policy, all_rows, options.threads, out))
+        }
     };
     if all_rows {
         let out = PyArray3::<T>::zeros(py, [n, rows, f], false);
