@@ -53,9 +53,14 @@ fn volume_ok(x: f64) -> bool {
     ((x >= *VOLUME.start()) & (x <= *VOLUME.end())) | (x == 0.0)
 }
 
-/// True if every row is an accepted bar. All slices have the same length. Comparisons are false for NaN.
-#[inline]
+/// True if every row is an accepted bar. All slices have the same length.
 pub fn all_good(o: &[f64], h: &[f64], l: &[f64], c: &[f64], v: &[f64]) -> bool {
+    crate::cpu::all_good([o, h, l, c, v])
+}
+
+/// As [`all_good`], to be compiled for each CPU level. Comparisons are false for NaN.
+#[inline(always)]
+pub(crate) fn all_good_rows([o, h, l, c, v]: [&[f64]; 5]) -> bool {
     let n = o.len();
     let (h, l, c, v) = (&h[..n], &l[..n], &c[..n], &v[..n]);
     let mut good = true;

@@ -66,7 +66,7 @@ fn run_series(
         machine.wrap();
         let n = machine.room().min(total - at);
         fill(machine, desk, bars, &series.rows, at, n);
-        check(machine, desk, bars, extras, n);
+        check(machine, desk, bars, extras, (&series.rows, at, n));
         let place = |i: usize| Place {
             row: series.rows.at(at + i),
             window: None,
@@ -108,7 +108,10 @@ fn run_series(
 fn segments(machine: &mut Machine, events: &[(usize, Event)], at: usize, n: usize, sink: Rowwise<'_>) {
     let run = |machine: &mut Machine, from: usize, to: usize, sink: Rowwise<'_>| {
         if to > from {
-            machine.run(to - from, false, &mut |k, values| sink(Some(k), at + from..at + to, values));
+            machine.run(to - from, false, &mut |k, row, values| {
+                let row = at + from + row;
+                sink(Some(k), row..row + values.len(), values);
+            });
             machine.advance(to - from);
         }
     };
@@ -155,7 +158,9 @@ fn fill(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, rows: &Rows, at
     }
     for (c, column) in bars.ohlcv.iter().enumerate() {
         desk.columns[c].clear();
-        if let (false, Some(column)) = (read[c], column) {
+        if let (false, Some(column)) = (read[c], column)
+            && column.plain(rows, at, n).is_none()
+        {
             desk.columns[c].resize(n, 0.0);
             column.read(rows, at, &mut desk.columns[c]);
         }
@@ -174,7 +179,13 @@ pub(crate) fn column_of(input: Input) -> usize {
 }
 
 /// Lists the bad rows of the block just filled.
-fn check(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, extras: &[String], n: usize) {
+fn check(
+    machine: &mut Machine,
+    desk: &mut Desk,
+    bars: &Bars<'_>,
+    extras: &[String],
+    (rows, at, n): (&Rows, usize, usize),
+) {
     desk.bad.clear();
     let mut where_is: [Option<usize>; 5] = [None; 5];
     for (k, (input, _)) in machine.plan().inputs.iter().enumerate() {
@@ -184,9 +195,9 @@ fn check(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, extras: &[Stri
     }
     let machine = &*machine;
     let view: [Option<&[f64]>; 5] = std::array::from_fn(|c| {
-        bars.ohlcv[c].as_ref().map(|_| match where_is[c] {
+        bars.ohlcv[c].as_ref().map(|column| match where_is[c] {
             Some(k) => machine.input_view(k, n),
-            None => desk.columns[c].as_slice(),
+            None => column.plain(rows, at, n).unwrap_or(&desk.columns[c]),
         })
     });
     let clean = match view {

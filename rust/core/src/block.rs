@@ -99,7 +99,7 @@ const HUGE: usize = 2 << 20;
 /// Outputs of this many bytes are written past the caches.
 const PAST_CACHE: usize = 16 << 20;
 /// Largest freed arena that is kept for the next call.
-const KEEP: usize = 1 << 30;
+const KEEP: usize = 2 << 30;
 
 /// Output memory of one call. Large ones are 2 MiB aligned and backed by huge pages where the system
 /// has them: touching fresh 4 KiB pages would cost three times the arithmetic.

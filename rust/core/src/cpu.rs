@@ -107,3 +107,31 @@ unsafe fn store_avx2(dst: *mut f64, values: &[f64]) -> bool {
     // SAFETY: the caller's promise.
     unsafe { crate::block::store_f64(dst, values) }
 }
+
+/// See [`crate::bars::all_good`].
+pub(crate) fn all_good(bars: [&[f64]; 5]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if level() != Level::Baseline {
+        // SAFETY: every level above the baseline has AVX2.
+        return unsafe { all_good_avx2(bars) };
+    }
+    crate::bars::all_good_rows(bars)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn all_good_avx2(bars: [&[f64]; 5]) -> bool {
+    crate::bars::all_good_rows(bars)
+}
+
+/// Asks for memory that will be read soon. Any address will do; nothing is read.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const f64) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint; it faults on no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}

@@ -17,6 +17,8 @@ use crate::plan::Plan;
 pub const NUMERICS_VERSION: u32 = 1;
 /// Rows of a block of one long series: fastest in measurements of 256 to 4,096.
 pub const BLOCK_ROWS: usize = 1024;
+/// Rows of a tile: what passes through all instructions together should fit in the first-level cache.
+pub const TILE_ROWS: usize = 128;
 /// Rows of slack of a stream.
 pub const STREAM_ROWS: usize = 16;
 /// Idle machines kept per feature set.
@@ -77,7 +79,7 @@ impl FeatureSet {
             features.iter().map(|f| if graph.legacy_eps().is_some() { graph.tame(f.expr) } else { f.expr }).collect();
         let columns: Vec<Column> = features.into_iter().zip(&outputs).map(|(f, &x)| describe(&graph, f, x)).collect();
         let fingerprint = fingerprint(profile, &columns);
-        let block = Arc::new(Plan::emitting(&graph, &outputs, BLOCK_ROWS));
+        let block = Arc::new(Plan::emitting(&graph, &outputs, BLOCK_ROWS, TILE_ROWS));
         let stream = Arc::new(Plan::new(&graph, &outputs, STREAM_ROWS));
         Ok(Self {
             specs: specs.to_vec(),
@@ -194,7 +196,9 @@ impl FeatureSet {
         if plans.len() >= 64 && !plans.contains_key(&rows) {
             plans.clear();
         }
-        Arc::clone(plans.entry(rows).or_insert_with(|| Arc::new(Plan::emitting(&self.graph, &self.outputs, rows))))
+        Arc::clone(
+            plans.entry(rows).or_insert_with(|| Arc::new(Plan::emitting(&self.graph, &self.outputs, rows, rows))),
+        )
     }
 
     /// A machine for blocks of one series, at the start of one.

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use crate::block::Slab;
 use crate::graph::{Chain, Op};
-use crate::plan::{Instr, Link, Plan, Step};
+use crate::plan::{Instr, Link, Plan, Step, row_of};
 use crate::primitives::recursive::{ChainState, step};
 use crate::primitives::{elementwise as el, ratio as rt, sliding as sl};
 use crate::simd::{Eight, Plain};
@@ -145,14 +145,17 @@ pub struct Span {
     pub fresh: bool,
 }
 
-/// Takes an output: its number, and its values for the rows wanted.
-pub type Sink<'a> = &'a mut dyn FnMut(usize, &[f64]);
+/// Takes an output: its number, the first row (counted from the start of the run), and the values from
+/// there on.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f64]);
 
 /// A block of rows x lanes.
 struct Block<'a, 's, V> {
     slab: &'a mut Slab,
     span: Span,
-    sink: Sink<'s>,
+    /// Rows of the run before this tile.
+    before: usize,
+    sink: &'s mut dyn FnMut(usize, usize, &[f64]),
     lanes: PhantomData<V>,
 }
 
@@ -173,13 +176,18 @@ impl<V: Eight> Block<'_, '_, V> {
     fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
         let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows.saturating_sub(i.demand as usize) } else { 0 };
-        let from = cursor + skip;
-        let at = |row: u32| (row as usize + from) * lanes;
+        let at = |place: u32| (row_of(place, cursor) + skip) * lanes;
         let mut src = [0; N];
         for (k, s) in src.iter_mut().enumerate() {
             *s = at(i.src[k]);
         }
         (at(i.dst), src, (rows - skip) * lanes)
+    }
+
+    /// Row of the slab for a place.
+    #[inline(always)]
+    fn row(&self, place: u32) -> usize {
+        row_of(place, self.span.cursor)
     }
 
     #[inline(always)]
@@ -192,7 +200,8 @@ impl<V: Eight> Block<'_, '_, V> {
     #[inline(always)]
     fn two_views<const N: usize>(&mut self, i: &Instr) -> ([&mut [f64]; 2], [&[f64]; N]) {
         let (dst, src, len) = self.places(i);
-        let dst2 = (i.dst2 as usize * self.span.lanes + dst) - i.dst as usize * self.span.lanes;
+        let (first, second) = (self.row(i.dst), self.row(i.dst2));
+        let dst2 = (second * self.span.lanes + dst) - first * self.span.lanes;
         let (dst, src, _) = self.slab.split_many([dst, dst2], src, len, (0, 0));
         (dst, src)
     }
@@ -326,17 +335,8 @@ impl<V: Eight> Width for Block<'_, '_, V> {
     fn emit(&mut self, k: usize, at: u32) {
         let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows - 1 } else { 0 };
-        let from = (at as usize + cursor + skip) * lanes;
-        (self.sink)(k, &self.slab.values()[from..from + (rows - skip) * lanes]);
-    }
-}
-
-/// Coefficient of a link's i-th input.
-#[inline(always)]
-fn gain(link: &Link, i: usize) -> f64 {
-    match link.gains.get(i) {
-        Some(&g) => g,
-        None => link.chain.map_or(0.0, |c| c.coef.get()),
+        let from = (row_of(at, cursor) + skip) * lanes;
+        (self.sink)(k, self.before + skip, &self.slab.values()[from..from + (rows - skip) * lanes]);
     }
 }
 
@@ -369,13 +369,13 @@ impl<V: Eight> Block<'_, '_, V> {
         states: &mut [ChainState],
         along: Option<Along<'_>>,
     ) -> bool {
-        let Span { cursor, rows, .. } = self.span;
+        let rows = self.span.rows;
         let (links, states) = (&links[..K], &mut states[..K]);
         let mut at = 0;
         while at < rows && !links.iter().zip(states.iter()).all(|(l, s)| seeded(l, s)) {
             let part = PIECE.min(rows - at);
             for (link, state) in links.iter().zip(states.iter_mut()) {
-                self.careful(link, state, cursor + at, part);
+                self.careful(link, state, at, part);
             }
             at += part;
         }
@@ -385,7 +385,7 @@ impl<V: Eight> Block<'_, '_, V> {
         if links.iter().any(|l| l.chain.is_none()) {
             // Running sums have a form of their own, and are rare.
             for (link, state) in links.iter().zip(states.iter_mut()) {
-                self.careful(link, state, cursor + at, rows - at);
+                self.careful(link, state, at, rows - at);
             }
             return false;
         }
@@ -394,19 +394,19 @@ impl<V: Eight> Block<'_, '_, V> {
         let mut ran = false;
         match along.filter(|(link, state)| K > 1 && at == 0 && seeded(link, state) && state.s == state.s) {
             Some((link, state)) => {
-                let s = self.fast_bank::<K, true>(links, states, Some((link, state.s)), cursor, rows);
+                let s = self.fast_bank::<K, true>(links, states, Some((link, state.s)), 0, rows);
                 // If not, its own bank runs it, from its state as it was.
                 ran = s == s;
                 state.s = if ran { s } else { state.s };
             }
             None => {
-                self.fast_bank::<K, false>(links, states, None, cursor + at, rows - at);
+                self.fast_bank::<K, false>(links, states, None, at, rows - at);
             }
         }
         for k in 0..K {
             if states[k].s != states[k].s && before[k].s == before[k].s {
                 states[k] = before[k];
-                self.careful(&links[k], &mut states[k], cursor + at, rows - at);
+                self.careful(&links[k], &mut states[k], at, rows - at);
             }
         }
         ran
@@ -420,17 +420,17 @@ impl<V: Eight> Block<'_, '_, V> {
         links: &[Link],
         states: &mut [ChainState],
         along: Option<(&Link, f64)>,
-        cursor: usize,
+        from: usize,
         rows: usize,
     ) -> f64 {
         let coefficient = |l: &Link| l.chain.map_or(0.0, |c| c.coef.get());
-        let dst: [usize; K] = std::array::from_fn(|k| links[k].dst as usize + cursor);
-        let src: [usize; K] = std::array::from_fn(|k| links[k].src as usize + cursor);
+        let dst: [usize; K] = std::array::from_fn(|k| self.row(links[k].dst) + from);
+        let src: [usize; K] = std::array::from_fn(|k| self.row(links[k].src) + from);
         let coef: [f64; K] = std::array::from_fn(|k| coefficient(&links[k]));
         let mut s: [f64; K] = std::array::from_fn(|k| states[k].s);
         // Without a link that runs along, its place is an empty run of the slab.
         let (last, c, mut t) =
-            along.map_or(((0, 0), 0.0, 0.0), |(l, t)| ((l.dst as usize + cursor, rows), coefficient(l), t));
+            along.map_or(((0, 0), 0.0, 0.0), |(l, t)| ((self.row(l.dst) + from, rows), coefficient(l), t));
         let (out, input, last) = self.slab.split_many(dst, src, rows, last);
         for r in 0..rows {
             for k in 0..K {
@@ -450,8 +450,9 @@ impl<V: Eight> Block<'_, '_, V> {
 
     /// One link of one series, row by row.
     #[inline(never)]
-    fn careful(&mut self, link: &Link, state: &mut ChainState, cursor: usize, rows: usize) {
-        let (out, [input]) = self.slab.split(link.dst as usize + cursor, [link.src as usize + cursor], rows);
+    fn careful(&mut self, link: &Link, state: &mut ChainState, from: usize, rows: usize) {
+        let (dst, src) = (self.row(link.dst) + from, self.row(link.src) + from);
+        let (out, [input]) = self.slab.split(dst, [src], rows);
         for (y, &x) in out.iter_mut().zip(input) {
             *y = advance(link.chain.as_ref(), state, x);
         }
@@ -467,19 +468,17 @@ impl<V: Eight> Block<'_, '_, V> {
         let start: [usize; K] = std::array::from_fn(|k| (links[k].start as usize).min(rows));
         let mut s = [V::splat(0.0); K];
         let together = (0..K).map(|k| rows - start[k]).min().unwrap_or(0);
-        let at = |place: u32, row: usize| (place as usize + row) * L;
+        let at = |place: u32, row: usize| (row_of(place, 0) + row) * L;
         {
             let dst: [usize; K] = std::array::from_fn(|k| at(links[k].dst, start[k]));
             let src: [usize; K] = std::array::from_fn(|k| at(links[k].src, start[k]));
             let (out, input, _) = self.slab.split_many(dst, src, together * L, (0, 0));
+            let input: [&[[f64; L]]; K] = std::array::from_fn(|k| &input[k].as_chunks::<L>().0[..together]);
+            let gains: [&[f64]; K] = std::array::from_fn(|k| &links[k].gains[..together]);
             for i in 0..together {
                 for k in 0..K {
-                    let coef = gain(&links[k], i);
-                    let x: &[f64; L] = input[k][i * L..].first_chunk().unwrap_or(&[0.0; L]);
-                    s[k] = V::step(s[k], V::load(x), V::splat(coef));
-                    if let Some(y) = out[k][i * L..].first_chunk_mut() {
-                        s[k].store(y);
-                    }
+                    s[k] = V::step(s[k], V::load(&input[k][i]), V::splat(gains[k][i]));
+                    s[k].store(&mut out[k].as_chunks_mut::<L>().0[i]);
                 }
             }
         }
@@ -488,8 +487,8 @@ impl<V: Eight> Block<'_, '_, V> {
             let (dst, src) = (at(links[k].dst, start[k] + together), at(links[k].src, start[k] + together));
             let (out, [input]) = self.slab.split(dst, [src], more * L);
             let rows = out.as_chunks_mut::<L>().0.iter_mut().zip(input.as_chunks::<L>().0);
-            for (i, (y, x)) in rows.enumerate() {
-                s[k] = V::step(s[k], V::load(x), V::splat(gain(&links[k], together + i)));
+            for ((y, x), &gain) in rows.zip(&links[k].gains[together..]) {
+                s[k] = V::step(s[k], V::load(x), V::splat(gain));
                 s[k].store(y);
             }
             self.finish_tile(&links[k], &mut states[k * L..(k + 1) * L], s[k], start[k]);
@@ -504,7 +503,7 @@ impl<V: Eight> Block<'_, '_, V> {
         let rows = self.span.rows;
         let n = link.chain.map_or(0, |c| c.n) as usize;
         let valid = (start + n).saturating_sub(1).min(rows);
-        let dst = link.dst as usize * L;
+        let dst = row_of(link.dst, 0) * L;
         self.slab.values_mut()[dst..dst + valid * L].fill(f64::NAN);
         let mut last = [0.0; L];
         s.store(&mut last);
@@ -523,7 +522,7 @@ impl<V: Eight> Block<'_, '_, V> {
         let Span { cursor, rows, lanes, .. } = self.span;
         let values = self.slab.values_mut();
         for r in from..rows {
-            let at = |place: u32| (place as usize + cursor + r) * lanes + lane;
+            let at = |place: u32| (row_of(place, cursor) + r) * lanes + lane;
             values[at(link.dst)] = advance(link.chain.as_ref(), state, values[at(link.src)]);
         }
     }
@@ -533,7 +532,7 @@ impl<V: Eight> Block<'_, '_, V> {
     fn lanes_link(&mut self, link: &Link, states: &mut [ChainState]) {
         let Span { cursor, rows, lanes, .. } = self.span;
         for r in 0..rows {
-            let at = |place: u32| (place as usize + cursor + r) * lanes;
+            let at = |place: u32| (row_of(place, cursor) + r) * lanes;
             let (out, [input]) = self.slab.split(at(link.dst), [at(link.src)], lanes);
             let ready = link.chain.map_or(0, |c| c.ready_at());
             if states.iter().all(|s| s.seen >= ready) {
@@ -552,7 +551,7 @@ impl<V: Eight> Block<'_, '_, V> {
     }
 }
 
-/// One row of one series.
+/// One row of one series, of a plan without scratch places.
 struct One<'a> {
     values: &'a mut [f64],
     cursor: usize,
@@ -635,7 +634,13 @@ impl Width for One<'_> {
 
 #[inline(always)]
 fn block<V: Eight>(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    execute(&mut Block::<V> { slab, span, sink, lanes: PhantomData }, plan, states, span.lanes);
+    let mut before = 0;
+    while before < span.rows {
+        let rows = plan.tile.min(span.rows - before);
+        let tile = Span { cursor: span.cursor + before, rows, ..span };
+        execute(&mut Block::<V> { slab, span: tile, before, sink, lanes: PhantomData }, plan, states, span.lanes);
+        before += rows;
+    }
 }
 
 /// Runs the plan over a block with the kernels of the best CPU level; `sink` takes the outputs of a plan

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::block::Slab;
 use crate::kernels::{Sink, Span, run_block, run_one};
-use crate::plan::{Plan, Slot};
+use crate::plan::{Plan, Slot, row_of};
 use crate::primitives::recursive::ChainState;
 
 /// What a series must remember between blocks: the history rows of each slot, and the recursive states.
@@ -32,8 +32,8 @@ impl Machine {
     pub fn new(plan: Arc<Plan>, lanes: usize) -> Self {
         let mut slab = Slab::new(plan.rows * lanes);
         for &(slot, value) in &plan.constants {
-            let base = slot.base as usize;
-            slab.values_mut()[base * lanes..(base + plan.capacity) * lanes].fill(value);
+            let base = row_of(slot.base, 0);
+            slab.values_mut()[base * lanes..(base + plan.tile) * lanes].fill(value);
         }
         let states = vec![ChainState::default(); plan.links.len() * lanes];
         Self { plan, lanes, slab, states, cursor: 0 }
@@ -66,14 +66,14 @@ impl Machine {
     /// The next `rows` rows of the k-th output, after [`Machine::run`].
     #[inline(always)]
     pub fn output(&self, k: usize, rows: usize) -> &[f64] {
-        let at = (self.plan.outputs[k] as usize + self.cursor) * self.lanes;
+        let at = row_of(self.plan.outputs[k], self.cursor) * self.lanes;
         &self.slab.values()[at..at + rows * self.lanes]
     }
 
-    /// Value of the k-th output, one row of one lane.
+    /// Value of the k-th output of one series, in the row just computed.
     #[inline(always)]
-    pub fn value(&self, k: usize, row: usize, lane: usize) -> f64 {
-        self.slab.values()[(self.plan.outputs[k] as usize + self.cursor + row) * self.lanes + lane]
+    pub fn value(&self, k: usize) -> f64 {
+        self.slab.values()[row_of(self.plan.outputs[k], self.cursor)]
     }
 
     /// Computes the next `rows` rows from the inputs written. The outputs of a plan that emits them go to

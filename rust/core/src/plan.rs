@@ -7,6 +7,9 @@ use crate::graph::{Chain, Expr, Graph, Input, Op, Seed};
 pub const MAX_ARGS: usize = 6;
 /// Most recursive chains that run in one loop.
 pub const MAX_BANK: usize = 8;
+/// Marks a place that is counted from the start of the tile at hand, not of the block: a value that nobody
+/// reads back in time. Such places are few, and stay in the first-level cache.
+pub const SCRATCH: u32 = 1 << 31;
 /// Rows a slot is padded by, so that slots do not start on the same cache sets.
 const PAD: usize = 24;
 
@@ -38,7 +41,7 @@ pub struct Link {
     pub dst: u32,
     /// Leading null rows of the input.
     pub start: u32,
-    /// Gains of the inputs of the seed, where they are all of one form.
+    /// Coefficient of each input from the start of a series on, where they are all of one form.
     pub gains: Vec<f64>,
 }
 
@@ -87,8 +90,16 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// Most rows in a block.
     pub capacity: usize,
+    /// Rows that pass through all instructions together.
+    pub tile: usize,
     /// Rows of the whole slab.
     pub rows: usize,
+}
+
+/// Row of the slab for a place, with the tile starting `cursor` rows into the block.
+#[inline(always)]
+pub fn row_of(place: u32, cursor: usize) -> usize {
+    if place & SCRATCH == 0 { place as usize + cursor } else { (place & !SCRATCH) as usize }
 }
 
 /// What the graph says of one node before slots are given.
@@ -102,15 +113,15 @@ struct Use {
 }
 
 impl Plan {
-    /// Plans `outputs` for blocks of up to `capacity` rows.
+    /// Plans `outputs` for rows that come one by one, `capacity` of them before the history moves.
     pub fn new(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, capacity, true).finish()
+        Planner::new(graph, outputs, (capacity, capacity), true).finish()
     }
 
-    /// As [`Plan::new`], for callers that take every output as it is emitted: its memory is used again at
-    /// once, and [`Plan::outputs`] says nothing.
-    pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, capacity, false).finish()
+    /// Plans `outputs` for blocks of up to `capacity` rows, computed in tiles of `tile`, for callers that take
+    /// every output as it is emitted: its memory is used again at once, and [`Plan::outputs`] says nothing.
+    pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize, tile: usize) -> Self {
+        Planner::new(graph, outputs, (capacity, tile), false).finish()
     }
 
     /// Rows of history over all slots: what a state keeps per series, beside the links.
@@ -133,15 +144,19 @@ struct Planner<'a> {
     uses: Vec<Use>,
     order: Vec<Work>,
     capacity: usize,
+    tile: usize,
     /// Outputs are read after the last step.
     keep_outputs: bool,
 }
 
-/// Hands out slots; those without history are used again.
+/// Hands out slots. Those without history hold one tile, and are used again.
 struct Slots {
     next: usize,
     free: Vec<Slot>,
     capacity: usize,
+    tile: usize,
+    /// False where rows come one by one: all places count from the block then, which is one addition each.
+    scratch: bool,
 }
 
 impl Slots {
@@ -152,19 +167,33 @@ impl Slots {
         }
     }
 
+    /// A slot that was never used before.
     fn fresh(&mut self, history: u32) -> Slot {
-        let base = self.next + history as usize;
+        if history > 0 || !self.scratch {
+            return self.whole(history);
+        }
+        let base = self.room(0, self.tile);
+        Slot { base: base | SCRATCH, history }
+    }
+
+    /// A slot for the rows of a whole block.
+    fn whole(&mut self, history: u32) -> Slot {
+        Slot { base: self.room(history as usize, self.capacity), history }
+    }
+
+    fn room(&mut self, history: usize, rows: usize) -> u32 {
+        let base = self.next + history;
         // 8-row steps keep slots 64-byte aligned at S = 1; the odd padding spreads them over cache sets.
-        self.next = (base + self.capacity).next_multiple_of(8) + PAD;
-        Slot { base: base as u32, history }
+        self.next = (base + rows).next_multiple_of(8) + if rows > 64 { PAD } else { 0 };
+        base as u32
     }
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, outputs: &'a [Expr], capacity: usize, keep_outputs: bool) -> Self {
+    fn new(graph: &'a Graph, outputs: &'a [Expr], (capacity, tile): (usize, usize), keep_outputs: bool) -> Self {
         let nodes = fuse(graph, outputs);
         let uses = vec![Use::default(); nodes.len()];
-        let mut p = Self { graph, nodes, outputs, uses, order: Vec::new(), capacity, keep_outputs };
+        let mut p = Self { graph, nodes, outputs, uses, order: Vec::new(), capacity, tile, keep_outputs };
         p.mark();
         p.schedule();
         for at in 0..p.order.len() {
@@ -277,7 +306,8 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self) -> Plan {
-        let mut slots = Slots { next: 0, free: Vec::new(), capacity: self.capacity };
+        let mut slots =
+            Slots { next: 0, free: Vec::new(), capacity: self.capacity, tile: self.tile, scratch: !self.keep_outputs };
         let mut plan = Plan {
             steps: Vec::new(),
             links: Vec::new(),
@@ -286,14 +316,14 @@ impl<'a> Planner<'a> {
             constants: Vec::new(),
             slots: Vec::new(),
             capacity: self.capacity,
+            tile: self.tile,
             rows: 0,
         };
         let mut place: Vec<Slot> = vec![Slot { base: 0, history: 0 }; self.nodes.len()];
-        // Inputs are written before the first step runs, so their slots must not be shared with any step's
-        // result until their last reader has run: give them out first.
+        // Inputs are written for a whole block before the first tile runs.
         for (id, node) in self.nodes.iter().enumerate() {
             if let (Op::Input(input), true) = (node.op, self.uses[id].live) {
-                place[id] = slots.take(self.uses[id].history);
+                place[id] = slots.whole(self.uses[id].history);
                 plan.inputs.push((input, place[id].base));
             }
         }
@@ -342,7 +372,7 @@ impl<'a> Planner<'a> {
         let start = self.graph.facts(self.nodes[id as usize].args[0]).3;
         let gains = match chain {
             Some(c) if c.skip == 0 && c.seed != Seed::Partial => {
-                (1..=c.n.min(self.capacity as u32)).map(|k| c.gain(k)).collect()
+                (1..=self.capacity as u32).map(|k| if k <= c.n { c.gain(k) } else { c.coef.get() }).collect()
             }
             _ => Vec::new(),
         };
@@ -379,7 +409,8 @@ impl<'a> Planner<'a> {
     fn free_read(&self, at: usize, place: &[Slot], slots: &mut Slots) {
         for id in self.reads(at) {
             let u = self.uses[id as usize];
-            if u.last_reader == at && u.history == 0 && !(u.output && self.keep_outputs) {
+            let input = matches!(self.nodes[id as usize].op, Op::Input(_));
+            if u.last_reader == at && u.history == 0 && !input && !(u.output && self.keep_outputs) {
                 slots.free.push(place[id as usize]);
             }
         }
@@ -446,10 +477,9 @@ fn source(plan: &mut Plan, slots: &mut Slots, place: &[Slot], x: Expr) -> u32 {
                 return slot.base;
             }
             // Always a fresh slot: a constant is written once, before the first block.
-            let base = slots.next as u32;
-            slots.next = (slots.next + slots.capacity).next_multiple_of(8) + PAD;
-            plan.constants.push((Slot { base, history: 0 }, c.get()));
-            base
+            let slot = slots.fresh(0);
+            plan.constants.push((slot, c.get()));
+            slot.base
         }
     }
 }

@@ -166,7 +166,7 @@ impl Stream {
         }
         self.machine.run_one();
         for (k, x) in out.iter_mut().enumerate() {
-            let y = self.machine.value(k, 0, 0);
+            let y = self.machine.value(k);
             *x = if y == y && verdict != Verdict::Reset { y } else { f64::NAN };
         }
         if self.fs.fault() == Some(Fault::Fused)
@@ -284,7 +284,7 @@ impl PanelStream {
             .map(|lane| (lane, self.machine.lane_states(lane).collect()))
             .collect();
         self.fill(bars, times, extras);
-        self.machine.run(1, false, &mut |_, _| {});
+        self.machine.run(1, false, &mut |_, _, _| {});
         self.read(out);
         for (lane, before) in &absent {
             self.machine.undo_lane(*lane, before);
@@ -331,6 +331,7 @@ impl PanelStream {
     }
 
     fn fill(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) {
+        let all_good = self.verdicts.iter().all(|v| matches!(v, Lane::Present(Verdict::Good, _)));
         let e = self.fs.extras().len();
         for k in 0..self.machine.plan().inputs.len() {
             let input = self.machine.plan().inputs[k].0;
@@ -347,8 +348,10 @@ impl PanelStream {
                     dst.iter_mut().zip(bars.as_chunks::<5>().0).for_each(|(d, bar)| *d = bar[c]);
                 }
             }
-            for (d, v) in dst.iter_mut().zip(&self.verdicts) {
-                *d = if matches!(v, Lane::Present(Verdict::Good, _)) { *d } else { f64::NAN };
+            if !all_good {
+                for (d, v) in dst.iter_mut().zip(&self.verdicts) {
+                    *d = if matches!(v, Lane::Present(Verdict::Good, _)) { *d } else { f64::NAN };
+                }
             }
         }
     }
@@ -357,18 +360,22 @@ impl PanelStream {
         // Some lanes at a time, so that their rows stay in the first-level cache while the columns pass.
         const LANES: usize = 32;
         let f = self.machine.plan().outputs.len();
-        for (i, rows) in out.chunks_mut(f * LANES).enumerate() {
-            let from = i * LANES;
+        for (i, (rows, ready)) in out.chunks_mut(f * LANES).zip(self.ready.chunks_mut(LANES)).enumerate() {
+            let mut has = [true; LANES];
             for k in 0..f {
-                let lanes = &self.machine.output(k, 1)[from..];
-                for (row, &y) in rows.chunks_exact_mut(f).zip(lanes) {
+                let lanes = &self.machine.output(k, 1)[i * LANES..];
+                for ((row, &y), has) in rows.chunks_exact_mut(f).zip(lanes).zip(&mut has) {
                     row[k] = if y == y { y } else { f64::NAN };
+                    *has &= y == y;
                 }
+            }
+            for ((ready, has), v) in ready.iter_mut().zip(has).zip(&self.verdicts[i * LANES..]) {
+                *ready = if *v == Lane::Absent { *ready } else { has };
             }
         }
         for ((row, v), ready) in out.chunks_exact_mut(f).zip(&self.verdicts).zip(&mut self.ready) {
             match v {
-                Lane::Present(Verdict::Good | Verdict::Null, _) => *ready = row.iter().all(|x| x == x),
+                Lane::Present(Verdict::Good | Verdict::Null, _) => {}
                 Lane::Present(Verdict::Reset, _) => {
                     row.fill(f64::NAN);
                     *ready = false;

@@ -224,7 +224,7 @@ impl Tile {
             }
         };
         if resets.is_empty() {
-            self.machine.run_fresh(rows, last_only, &mut |k, values| put(k, 0, values));
+            self.machine.run_fresh(rows, last_only, &mut |k, _, values| put(k, 0, values));
             return Ok(());
         }
         // Saved so that the next tile finds NaN history, and no states, again.
@@ -234,7 +234,7 @@ impl Tile {
         let mut stops: Vec<usize> = resets.iter().map(|r| r.0).chain([rows]).collect();
         stops.dedup();
         for stop in stops {
-            self.machine.run(stop - from, false, &mut |k, values| {
+            self.machine.run(stop - from, false, &mut |k, _, values| {
                 let skip = if !last_only {
                     0
                 } else if stop == rows {
