@@ -220,6 +220,7 @@ def test_a_fill_is_refused(fs: qf.FeatureSet) -> None:
         lambda: qf.Stream(legacy),
         lambda: qf.PanelStream(legacy, ["a"]),
         lambda: qf.compute_batches([], legacy),
+        lambda: qf.sequences(bb.good(), legacy, length=5),
         lambda: qf.Stream.restore(legacy, fed(fs).snapshot()),
     ):
         with pytest.raises(qf.SchemaError, match="fill"):

@@ -271,6 +271,8 @@ def sequences(
     the table has fewer than `length` rows.
     """
     fs = as_feature_set(fs)
+    if fs.fill is not None:
+        raise SchemaError(f"fill={fs.fill!r} needs the whole table: sequences takes FeatureSet(..., fill=None)")
     length = count(length, "length")
     _carried(None, time, (), fs)
     options = _options(time_unit, on_bad, on_gap, interval, 1, dtype)

@@ -1,7 +1,7 @@
 //! Memory: the slab that a plan computes in, and the arena that outputs go to.
 //!
-//! This file holds nearly all `unsafe` of the crate. Its public functions are safe: each checks what
-//! its safety comment relies on.
+//! `unsafe` stands here, in `simd.rs` and in the dispatch (`cpu.rs`); `batch.rs` and `windows.rs` only make the
+//! promise that no two threads write the same rows. Each place says what it relies on.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;

@@ -20,8 +20,8 @@ fn volume_ratio(g: &mut Graph, a: &Args) -> Vec<Expr> {
 }
 
 /// On-balance volume: running sum of the volumes of bars that closed higher minus those that closed lower.
-/// Starts at 0 on the first bar; a bar after a null row adds 0 too. The `talib` profile starts at the first
-/// volume (and a bar after a null row adds its own). It never forgets its start.
+/// Starts at 0 on the first bar; a bar after a null row adds 0 too. The `talib` profile adds the first
+/// bar's volume to all of it. It never forgets its start.
 fn obv(g: &mut Graph, _: &Args) -> Vec<Expr> {
     let signed = parts::signed_volume(g);
     let volume = g.volume();
