@@ -130,8 +130,13 @@ def symbols(values: Any, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     if array.dtype.kind not in "iuUT":
         null = np.isnan(array) if array.dtype.kind in "fmM" else np.zeros(len(array), np.bool_)
         raise _no_symbol(null, name, str(array.dtype))
-    names, inverse = np.unique(array, return_inverse=True)
-    return np.ascontiguousarray(inverse, dtype=np.int64), [str(x) for x in names]
+    if array.size == 0:
+        return np.empty(0, np.int64), []
+    # Bars of a symbol mostly stand together: look up one row of each run.
+    starts = np.flatnonzero(np.concatenate([[True], array[1:] != array[:-1]]))
+    names, inverse = np.unique(array[starts], return_inverse=True)
+    lengths = np.diff(np.append(starts, array.size))
+    return np.repeat(np.ascontiguousarray(inverse, dtype=np.int64), lengths), [str(x) for x in names]
 
 
 def _objects(array: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -358,19 +358,23 @@ impl PanelStream {
 
     fn read(&mut self, out: &mut [f64]) {
         // Some lanes at a time, so that their rows stay in the first-level cache while the columns pass.
-        const LANES: usize = 32;
+        const LANES: usize = 64;
         let f = self.machine.plan().outputs.len();
+        let mut values = [0.0; LANES];
         for (i, (rows, ready)) in out.chunks_mut(f * LANES).zip(self.ready.chunks_mut(LANES)).enumerate() {
-            let mut has = [true; LANES];
+            let n = ready.len();
+            let mut any_null = false;
             for k in 0..f {
-                let lanes = &self.machine.output(k, 1)[i * LANES..];
-                for ((row, &y), has) in rows.chunks_exact_mut(f).zip(lanes).zip(&mut has) {
-                    row[k] = if y == y { y } else { f64::NAN };
-                    *has &= y == y;
+                let lanes = &self.machine.output(k, 1)[i * LANES..][..n];
+                any_null |= crate::cpu::canonical(&mut values[..n], lanes);
+                for (row, &y) in rows.chunks_exact_mut(f).zip(&values) {
+                    row[k] = y;
                 }
             }
-            for ((ready, has), v) in ready.iter_mut().zip(has).zip(&self.verdicts[i * LANES..]) {
-                *ready = if *v == Lane::Absent { *ready } else { has };
+            for ((ready, row), v) in ready.iter_mut().zip(rows.chunks_exact(f)).zip(&self.verdicts[i * LANES..]) {
+                if *v != Lane::Absent {
+                    *ready = !any_null || row.iter().all(|x| x == x);
+                }
             }
         }
         for ((row, v), ready) in out.chunks_exact_mut(f).zip(&self.verdicts).zip(&mut self.ready) {

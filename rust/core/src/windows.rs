@@ -65,6 +65,11 @@ impl Windows for Cube<'_> {
         let last = self.count() - 1;
         let window = |l: usize| self.bars[(first + l).min(last) * size..][..size].as_chunks::<5>().0;
         interleave(std::array::from_fn(window), dst.each_mut().map(|d| d.as_chunks_mut::<L>().0));
+        // The next tile: its lines arrive while this one is computed.
+        let next = ((first + L) * size).min(self.bars.len());
+        for line in self.bars[next..].iter().take(L * size).step_by(8) {
+            crate::cpu::prefetch(line);
+        }
     }
 
     fn extra(&self, e: usize, w: usize, r: usize) -> f64 {

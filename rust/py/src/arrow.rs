@@ -240,12 +240,28 @@ impl Split {
         self.last = Some(id);
     }
 
+    /// Adds one row for each value; equal neighbours are looked up once.
+    pub fn runs<T: PartialEq, S: AsRef<str>>(&mut self, values: impl Iterator<Item = T>, text: impl Fn(&T) -> S) {
+        let mut values = values;
+        let Some(mut now) = values.next() else { return };
+        let mut rows = 1;
+        for next in values {
+            if next == now {
+                rows += 1;
+            } else {
+                self.run(text(&now).as_ref(), rows);
+                (now, rows) = (next, 1);
+            }
+        }
+        self.run(text(&now).as_ref(), rows);
+    }
+
     fn array(&mut self, array: &ArrayRef) -> Result<(), BadSymbol> {
         macro_rules! run_integers {
             ($($data:ident: $t:ty),+) => {
                 match array.data_type() {
                     $(DataType::$data => {
-                        array.as_primitive::<$t>().values().iter().for_each(|x| self.run(&x.to_string(), 1));
+                        self.runs(array.as_primitive::<$t>().values().iter(), |x| x.to_string());
                     })+
                     _ => return Err(BadSymbol::Type),
                 }
@@ -256,19 +272,29 @@ impl Split {
         }
         let n = array.len();
         match array.data_type() {
-            DataType::Utf8 => (0..n).for_each(|i| self.run(array.as_string::<i32>().value(i), 1)),
-            DataType::LargeUtf8 => (0..n).for_each(|i| self.run(array.as_string::<i64>().value(i), 1)),
-            DataType::Utf8View => (0..n).for_each(|i| self.run(array.as_string_view().value(i), 1)),
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
+            }
+            DataType::LargeUtf8 => {
+                let texts = array.as_string::<i64>();
+                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
+            }
+            DataType::Utf8View => {
+                let texts = array.as_string_view();
+                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
+            }
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary();
                 let values = dictionary.values();
                 // A null among the values matters only where a row has it.
                 let texts =
                     (0..values.len()).map(|i| Self::text(&values.slice(i, 1))).collect::<Result<Vec<_>, _>>()?;
-                for (i, key) in dictionary.normalized_keys().into_iter().enumerate() {
-                    let text = texts.get(key).and_then(Option::as_ref).ok_or(BadSymbol::Null(i))?;
-                    self.run(text, 1);
+                let keys = dictionary.normalized_keys();
+                if let Some(i) = keys.iter().position(|&k| texts.get(k).is_none_or(Option::is_none)) {
+                    return Err(BadSymbol::Null(i));
                 }
+                self.runs(keys.iter(), |&&k| texts[k].as_deref().unwrap_or_default());
             }
             _ => run_integers!(
                 Int64: Int64Type, Int32: Int32Type, Int16: Int16Type, Int8: Int8Type,

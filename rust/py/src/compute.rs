@@ -183,11 +183,11 @@ fn split(py: Python<'_>, codes: &[i64], names: &[String], rows: usize) -> PyResu
         return Err(schema_error(py, format!("the symbol column has {} rows, the others {rows}", codes.len())));
     }
     let mut split = Split::default();
-    for (row, &c) in codes.iter().enumerate() {
-        let name = usize::try_from(c).ok().and_then(|c| names.get(c));
-        let name = name.ok_or_else(|| schema_error(py, format!("row {row}: the symbol is null")))?;
-        split.run(name, 1);
+    let known = 0..names.len() as i64;
+    if let Some(row) = codes.iter().position(|c| !known.contains(c)) {
+        return Err(schema_error(py, format!("row {row}: the symbol is null")));
     }
+    split.runs(codes.iter(), |&&c| names[c as usize].as_str());
     Ok(split.finish())
 }
 
