@@ -320,6 +320,7 @@ pub fn compute<T: Element>(
                 error = Some(first(error, e));
             }
         }
+        crate::cpu::settle();
         fs.done(machine);
         (nulls, error)
     };
@@ -390,6 +391,7 @@ pub fn resume<T: Element>(
         running.clock = clock;
         running.rows += series.rows.len();
     }
+    crate::cpu::settle();
     fs.done(machine);
     done.map(|()| nulls)
 }

@@ -142,3 +142,14 @@ pub(crate) fn prefetch(at: *const f64) {
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = at;
 }
+
+/// Makes writes past the caches visible before anything written after them: call it before other threads
+/// learn that outputs are finished.
+#[inline]
+pub(crate) fn settle() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SSE is part of every x86-64; a fence has no other effect.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
