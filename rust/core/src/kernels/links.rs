@@ -1,0 +1,217 @@
+//! The recursive instructions over a block: banks of one series, tiles of windows, panels.
+
+use super::{Along, Block, Span, advance};
+use crate::plan::{Link, row_of};
+use crate::primitives::recursive::{ChainState, step};
+use crate::simd::Eight;
+
+/// Lanes of a tile of windows.
+pub const TILE_LANES: usize = 8;
+/// Rows of a careful piece while a seed is being gathered.
+const PIECE: usize = 32;
+
+/// True when the step of a seeded chain is all that is left to do.
+#[inline(always)]
+fn seeded(link: &Link, state: &ChainState) -> bool {
+    link.chain.is_none_or(|c| state.seen >= c.ready_at())
+}
+
+/// A running sum as a step: `s + 1 * (x - 0)` would be another arithmetic, so it has its own form.
+#[inline(always)]
+fn fast(coef: Option<f64>, s: f64, x: f64) -> f64 {
+    match coef {
+        Some(k) => step(s, x, k),
+        None => s + x,
+    }
+}
+
+impl<V: Eight> Block<'_, '_, V> {
+    /// K chains of one series in one loop: the latencies of a multiply and two adds overlap.
+    #[inline(always)]
+    pub(super) fn series_bank<const K: usize>(
+        &mut self,
+        links: &[Link],
+        states: &mut [ChainState],
+        along: Option<Along<'_>>,
+    ) -> bool {
+        let rows = self.span.rows;
+        let (links, states) = (&links[..K], &mut states[..K]);
+        let mut at = 0;
+        while at < rows && !links.iter().zip(states.iter()).all(|(l, s)| seeded(l, s)) {
+            let part = PIECE.min(rows - at);
+            for (link, state) in links.iter().zip(states.iter_mut()) {
+                self.careful(link, state, at, part);
+            }
+            at += part;
+        }
+        if at == rows {
+            return false;
+        }
+        if links.iter().any(|l| l.chain.is_none()) {
+            // Running sums have a form of their own, and are rare.
+            for (link, state) in links.iter().zip(states.iter_mut()) {
+                self.careful(link, state, at, rows - at);
+            }
+            return false;
+        }
+        // Optimistic: a null makes its chain NaN to the end; such a chain is run again, with care.
+        let before: [ChainState; K] = std::array::from_fn(|k| states[k]);
+        let mut ran = false;
+        match along.filter(|(link, state)| K > 1 && at == 0 && seeded(link, state) && state.s == state.s) {
+            Some((link, state)) => {
+                let s = self.fast_bank::<K, true>(links, states, Some((link, state.s)), 0, rows);
+                // If not, its own bank runs it, from its state as it was.
+                ran = s == s;
+                state.s = if ran { s } else { state.s };
+            }
+            None => {
+                self.fast_bank::<K, false>(links, states, None, at, rows - at);
+            }
+        }
+        for k in 0..K {
+            if states[k].s != states[k].s && before[k].s == before[k].s {
+                states[k] = before[k];
+                self.careful(&links[k], &mut states[k], at, rows - at);
+            }
+        }
+        ran
+    }
+
+    /// The loop over seeded chains; with `ALONG`, one more chain reads the difference of the first two. Returns
+    /// that one's state.
+    #[inline(always)]
+    fn fast_bank<const K: usize, const ALONG: bool>(
+        &mut self,
+        links: &[Link],
+        states: &mut [ChainState],
+        along: Option<(&Link, f64)>,
+        from: usize,
+        rows: usize,
+    ) -> f64 {
+        let coefficient = |l: &Link| l.chain.map_or(0.0, |c| c.coef.get());
+        let dst: [usize; K] = std::array::from_fn(|k| self.row(links[k].dst) + from);
+        let src: [usize; K] = std::array::from_fn(|k| self.row(links[k].src) + from);
+        let coef: [f64; K] = std::array::from_fn(|k| coefficient(&links[k]));
+        let mut s: [f64; K] = std::array::from_fn(|k| states[k].s);
+        // Without a link that runs along, its place is an empty run of the slab.
+        let (last, c, mut t) =
+            along.map_or(((0, 0), 0.0, 0.0), |(l, t)| ((self.row(l.dst) + from, rows), coefficient(l), t));
+        let (out, input, last) = self.slab.split_many(dst, src, rows, last);
+        for r in 0..rows {
+            for k in 0..K {
+                s[k] = step(s[k], input[k][r], coef[k]);
+                out[k][r] = s[k];
+            }
+            if ALONG {
+                t = step(t, s[0] - s[1 % K], c);
+                last[r] = t;
+            }
+        }
+        for k in 0..K {
+            states[k].s = s[k];
+        }
+        t
+    }
+
+    /// One link of one series, row by row.
+    #[inline(never)]
+    fn careful(&mut self, link: &Link, state: &mut ChainState, from: usize, rows: usize) {
+        let (dst, src) = (self.row(link.dst) + from, self.row(link.src) + from);
+        let (out, [input]) = self.slab.split(dst, [src], rows);
+        for (y, &x) in out.iter_mut().zip(input) {
+            *y = advance(link.chain.as_ref(), state, x);
+        }
+    }
+
+    /// K links of a tile of windows from their start, the states in registers. Each link runs from the first
+    /// row of its own input; while its seed is gathered the step's coefficient is the seed's gain.
+    #[inline(always)]
+    pub(super) fn tile_bank<const K: usize>(&mut self, links: &[Link], states: &mut [ChainState]) {
+        const L: usize = TILE_LANES;
+        let rows = self.span.rows;
+        let links = &links[..K];
+        let start: [usize; K] = std::array::from_fn(|k| (links[k].start as usize).min(rows));
+        let mut s = [V::splat(0.0); K];
+        let together = (0..K).map(|k| rows - start[k]).min().unwrap_or(0);
+        let at = |place: u32, row: usize| (row_of(place, 0) + row) * L;
+        {
+            let dst: [usize; K] = std::array::from_fn(|k| at(links[k].dst, start[k]));
+            let src: [usize; K] = std::array::from_fn(|k| at(links[k].src, start[k]));
+            let (out, input, _) = self.slab.split_many(dst, src, together * L, (0, 0));
+            let input: [&[[f64; L]]; K] = std::array::from_fn(|k| &input[k].as_chunks::<L>().0[..together]);
+            let gains: [&[f64]; K] = std::array::from_fn(|k| &links[k].gains[..together]);
+            for i in 0..together {
+                for k in 0..K {
+                    s[k] = V::step(s[k], V::load(&input[k][i]), V::splat(gains[k][i]));
+                    s[k].store(&mut out[k].as_chunks_mut::<L>().0[i]);
+                }
+            }
+        }
+        for k in 0..K {
+            let more = rows - start[k] - together;
+            let (dst, src) = (at(links[k].dst, start[k] + together), at(links[k].src, start[k] + together));
+            let (out, [input]) = self.slab.split(dst, [src], more * L);
+            let rows = out.as_chunks_mut::<L>().0.iter_mut().zip(input.as_chunks::<L>().0);
+            for ((y, x), &gain) in rows.zip(&links[k].gains[together..]) {
+                s[k] = V::step(s[k], V::load(x), V::splat(gain));
+                s[k].store(y);
+            }
+            self.finish_tile(&links[k], &mut states[k * L..(k + 1) * L], s[k], start[k]);
+        }
+    }
+
+    /// Stores the states of a link, makes the rows before the end of its seed null, and runs lanes that met a
+    /// null again with care.
+    #[inline(always)]
+    fn finish_tile(&mut self, link: &Link, states: &mut [ChainState], s: V, start: usize) {
+        const L: usize = TILE_LANES;
+        let rows = self.span.rows;
+        let n = link.chain.map_or(0, |c| c.n) as usize;
+        let valid = (start + n).saturating_sub(1).min(rows);
+        let dst = row_of(link.dst, 0) * L;
+        self.slab.values_mut()[dst..dst + valid * L].fill(f64::NAN);
+        let mut last = [0.0; L];
+        s.store(&mut last);
+        for (lane, state) in states.iter_mut().enumerate() {
+            if last[lane] == last[lane] {
+                *state = ChainState { s: last[lane], seen: n.min(rows - start) as u32 };
+            } else {
+                self.careful_lane(link, state, lane, 0);
+            }
+        }
+    }
+
+    /// One lane of a link, row by row, from row `from` of the span.
+    #[inline(never)]
+    fn careful_lane(&mut self, link: &Link, state: &mut ChainState, lane: usize, from: usize) {
+        let Span { cursor, rows, lanes, .. } = self.span;
+        let values = self.slab.values_mut();
+        for r in from..rows {
+            let at = |place: u32| (row_of(place, cursor) + r) * lanes + lane;
+            values[at(link.dst)] = advance(link.chain.as_ref(), state, values[at(link.src)]);
+        }
+    }
+
+    /// One link of any number of lanes: a panel of streams, one row at a time.
+    #[inline(always)]
+    pub(super) fn lanes_link(&mut self, link: &Link, states: &mut [ChainState]) {
+        let Span { cursor, rows, lanes, .. } = self.span;
+        for r in 0..rows {
+            let at = |place: u32| (row_of(place, cursor) + r) * lanes;
+            let (out, [input]) = self.slab.split(at(link.dst), [at(link.src)], lanes);
+            let ready = link.chain.map_or(0, |c| c.ready_at());
+            if states.iter().all(|s| s.seen >= ready) {
+                let coef = link.chain.map(|c| c.coef.get());
+                for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()) {
+                    let s = fast(coef, state.s, x);
+                    state.s = if x == x { s } else { state.s };
+                    *y = if x == x { s } else { f64::NAN };
+                }
+            } else {
+                for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()) {
+                    *y = advance(link.chain.as_ref(), state, x);
+                }
+            }
+        }
+    }
+}
