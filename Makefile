@@ -53,7 +53,7 @@ $(STAMP)-module: $(MODULE_SRC) | $(STAMP)-deps-build
 	@$(BIN)/maturin develop --release > $@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@
 
-venv: $(STAMP)-module $(STAMP)-deps-cli+train+plot $(STAMP)-deps-dev
+venv: $(STAMP)-module $(STAMP)-deps-cli+train+plot $(STAMP)-deps-serve+redis+backfill+dask+tune $(STAMP)-deps-dev
 
 # --- the commands -----------------------------------------------------------------------------------------------------
 

@@ -27,13 +27,13 @@ def test_against_numpy():
     close = 100 * np.exp(np.cumsum(0.005 * rng.standard_normal(1000)))
     labels = forward_labels(panel({"A": close.tolist()}), horizon=7, threshold=0.01)
     expected = close[7:] / close[:-7] - 1
-    assert np.array_equal(labels.forward[:-7], expected)
-    assert np.isnan(labels.forward[-7:]).all()
+    assert np.array_equal(labels.value[:-7], expected)
+    assert np.isnan(labels.value[-7:]).all()
     assert np.array_equal(labels.side[:-7], np.where(expected > 0.01, 2, np.where(expected < -0.01, 0, 1)))
     assert (labels.side[-7:] == -1).all()
     assert not labels.known[-7:].any()
-    assert np.array_equal(labels.end[:-7], labels.start[7:])
-    assert np.isnat(labels.end[-7:]).all()
+    assert np.array_equal(labels.t_end[:-7], labels.t[7:])
+    assert np.isnat(labels.t_end[-7:]).all()
 
 
 def test_no_label_reaches_into_another_symbol():
@@ -48,9 +48,9 @@ def test_rows_in_any_order_and_chunks_of_any_size():
     order = rng.permutation(table.num_rows)
     mixed = pa.concat_tables([table.take(order[:40]), table.take(order[40:])])
     shuffled = forward_labels(mixed, horizon=3)
-    assert np.array_equal(shuffled.forward, straight.forward[order], equal_nan=True)
+    assert np.array_equal(shuffled.value, straight.value[order], equal_nan=True)
     assert np.array_equal(shuffled.side, straight.side[order])
-    assert np.array_equal(shuffled.end, straight.end[order], equal_nan=True)
+    assert np.array_equal(shuffled.t_end, straight.t_end[order], equal_nan=True)
     parts = [mixed.slice(0, 40), mixed.slice(40)]
     parts = [p.set_column(0, "symbol", p["symbol"].combine_chunks().dictionary_encode()) for p in parts]
     encoded = forward_labels(pa.concat_tables(parts), horizon=3)
@@ -59,7 +59,7 @@ def test_rows_in_any_order_and_chunks_of_any_size():
 
 def test_one_series_without_symbol_and_without_rows():
     table = panel({"A": [1.0, 2.0, 4.0]}).drop_columns("symbol")
-    assert forward_labels(table, horizon=1, by=None).forward[:2].tolist() == [1.0, 1.0]
+    assert forward_labels(table, horizon=1, by=None).value[:2].tolist() == [1.0, 1.0]
     assert len(forward_labels(panel({}), horizon=1).side) == 0
 
 

@@ -25,17 +25,17 @@ class Labels:
     """One label per row of the bars, in the caller's order.
 
     Attributes:
-        forward: return over the next `horizon` bars of the same symbol, a fraction; NaN where it is not known yet.
+        value: return over the next `horizon` bars of the same symbol, a fraction; NaN where it is not known yet.
         side: int8 class, 0 SELL, 1 HOLD, 2 BUY; -1 where there is none.
-        start: datetime64, the bar's own time.
-        end: datetime64, the time of the bar that decides the outcome; NaT where there is none. A bar stands for its
-            open time on both sides, so `[start, end]` is the interval of the outcome less one bar at either end.
+        t: datetime64, the bar's own time.
+        t_end: datetime64, the time of the bar that decides the outcome; NaT where there is none. A bar stands for its
+            open time on both sides, so `[t, t_end]` is the interval of the outcome less one bar at either end.
     """
 
-    forward: Floats
+    value: Floats
     side: npt.NDArray[np.int8]
-    start: Times
-    end: Times
+    t: Times
+    t_end: Times
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:

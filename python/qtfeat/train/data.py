@@ -43,7 +43,7 @@ class Dataset:
     def last_rows(self) -> npt.NDArray[np.intp]:
         """Return the row of the latest bar of each symbol, by first appearance; only rows that are complete."""
         codes = symbol_codes(self.bars["symbol"])
-        order = np.lexsort((self.labels.start, codes))
+        order = np.lexsort((self.labels.t, codes))
         ends = np.append(np.flatnonzero(np.diff(codes[order])), len(order) - 1)
         rows = order[ends]
         return np.asarray(rows[self.complete[rows]], dtype=np.intp)

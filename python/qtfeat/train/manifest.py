@@ -32,7 +32,7 @@ def describe(
     scores: Sequence[FoldScore],
 ) -> dict[str, Any]:
     """Return the manifest as JSON values; nothing in it depends on when or where the run was made."""
-    times = data.labels.start
+    times = data.labels.t
     return {
         "fingerprint": fingerprint,
         "feature_set": set_name,

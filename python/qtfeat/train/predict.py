@@ -48,7 +48,7 @@ def predict(data: Dataset, models: Ensemble) -> list[Prediction]:
         out.append(
             Prediction(
                 symbol=bar["symbol"],
-                time=data.labels.start[row],
+                time=data.labels.t[row],
                 close=bar["close"],
                 side=SIDES[best],
                 confidence=float(chances[best]),

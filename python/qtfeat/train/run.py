@@ -140,8 +140,8 @@ class _Clock:
 def _fit(data: Dataset, rows: Rows, config: TrainConfig, tick: Tick) -> Ensemble:
     """Train on some rows, the latest of them kept apart for early stopping."""
     labels = data.labels
-    fit, tail = purged_tail(labels.start[rows], labels.end[rows], config.tail)
-    return train(data.X, labels.side, labels.forward, fit=rows[fit], tail=rows[tail], config=config, tick=tick)
+    fit, tail = purged_tail(labels.t[rows], labels.t_end[rows], config.tail)
+    return train(data.X, labels.side, labels.value, fit=rows[fit], tail=rows[tail], config=config, tick=tick)
 
 
 def _walk_forward(data: Dataset, folds: int, config: TrainConfig, report: Report) -> list[FoldScore]:
@@ -149,7 +149,7 @@ def _walk_forward(data: Dataset, folds: int, config: TrainConfig, report: Report
     splitter = PurgedWalkForward(folds)
     scores = []
     with report.progress("walk-forward", folds * MODELS * config.rounds) as tick:
-        splits = splitter.split(times=labels.start[rows], label_end=labels.end[rows])
+        splits = splitter.split(times=labels.t[rows], label_end=labels.t_end[rows])
         for fold, (past, test) in enumerate(splits, start=1):
             models = _fit(data, rows[past], config, tick)
             scores.append(_score(data, fold, len(past), rows[test], models))
@@ -159,7 +159,7 @@ def _walk_forward(data: Dataset, folds: int, config: TrainConfig, report: Report
 def _score(data: Dataset, fold: int, train_rows: int, test: Rows, models: Ensemble) -> FoldScore:
     X, labels = data.X[test], data.labels
     probabilities, forecast = models.probabilities(X), models.forecast(X)
-    actual, times = labels.forward[test], labels.start[test]
+    actual, times = labels.value[test], labels.t[test]
     return FoldScore(
         fold=fold,
         train_rows=train_rows,
