@@ -329,7 +329,11 @@ def synthetic_windows(
     """Writes windows for outcomes as fractions into `out`, (n, bars, 5)."""
 
 def synthetic_features(
-    fs: FeatureSet, outcomes: npt.NDArray[np.float64], config: _WindowConfig, options: _Options, all_rows: bool
+    fs: FeatureSet,
+    outcomes: npt.NDArray[np.float64],
+    config: _WindowConfig,
+    options: _Options | dict[str, Any],
+    all_rows: bool,
 ) -> npt.NDArray[Any]:
     """Features of such windows, (n, F), or (n, bars, F) with `all_rows`."""
 
