@@ -188,18 +188,10 @@ def test_trades_cannot_see_their_bar_or_later_ones():
     bars = panel()
     trades = read_trades(table(rows(60)))
     whole = trade_dataset(trades, bars)
+    closed = bars["open_time"].to_numpy() + np.timedelta64(1, "h")
     for i in (0, 17, 59):
-        cut = bars.filter(
-            pa.compute.less_equal(
-                bars["open_time"], pa.scalar(trades.entry[i].astype("datetime64[ms]"), pa.timestamp("ms", "UTC"))
-            )
-        )
-        cut = cut.filter(
-            pa.compute.less_equal(
-                pa.compute.add(cut["open_time"], pa.scalar(timedelta(hours=1))),
-                pa.scalar(trades.entry[i].astype("datetime64[ms]"), pa.timestamp("ms", "UTC")),
-            )
-        )
+        cut = bars.filter(pa.array(closed <= trades.entry[i]))
+        assert cut.num_rows < bars.num_rows
         assert trade_dataset(trades, cut).X[i].tobytes() == whole.X[i].tobytes()
 
 
@@ -245,7 +237,7 @@ def test_one_symbol_without_a_column():
         max_size=12,
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_stands_in_a_row_it_is_read_or_refused(changes):
     made = [row | change for row, change in zip(rows(len(changes)), changes, strict=True)]
     trades = read_trades(table(made))

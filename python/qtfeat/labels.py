@@ -207,7 +207,7 @@ def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     # A dictionary may hold names that no row has, so names are taken from the rows.
     codes = symbol_codes(column)
     firsts = np.unique(codes, return_index=True)[1]
-    return codes.astype(np.int64), [str(name) for name in column.take(pa.array(firsts)).to_pylist()]
+    return codes.astype(np.int64), [str(column[int(first)].as_py()) for first in firsts]
 
 
 def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
