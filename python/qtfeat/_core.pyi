@@ -320,7 +320,7 @@ class _WindowConfig(TypedDict):
     bars: int
     seed: int
     context: tuple[float, int] | None
-    volatility: float
+    volatility: float | None
     tick: float
 
 def synthetic_windows(

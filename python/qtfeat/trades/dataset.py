@@ -73,7 +73,7 @@ def trade_dataset(
     rho: float = 0.0,
     length: int = 100,
     seed: int = 42,
-    volatility: float = 0.01,
+    volatility: float | None = None,
     threads: int | None = None,
 ) -> TradeDataset:
     """Give every trade the features of the last bar that had closed when it was entered, and its outcome as label.
