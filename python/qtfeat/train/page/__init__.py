@@ -110,7 +110,7 @@ def _line(result: Evaluation) -> str:
         first, last = result.folds[0].info.test_start, result.folds[-1].info.test_end
         span = f", {first.astype('datetime64[D]')} to {last.astype('datetime64[D]')} UTC"
     return (
-        f"{pooled.rows:,} out-of-sample predictions of {len(result.symbols)} symbols at {pooled.timestamps:,} times"
+        f"{pooled.rows:,} out-of-sample predictions, symbols: {len(result.symbols)}, times: {pooled.timestamps:,}"
         f"{span}; horizon {result.horizon} bars of {number(result.interval_seconds / 60.0, 'g')} minutes. "
         "Every figure is out of sample unless it says train."
     )

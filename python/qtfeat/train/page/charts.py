@@ -81,7 +81,7 @@ def calibration(result: Evaluation) -> str:
     chart = Chart((low, high), (low, high), "observed frequency by predicted probability")
     chart.y_axis("observed frequency", "{:.3g}".format)
     chart.x_axis("predicted probability, ten bins of equal count", [(v, f"{v:.3g}") for v in ticks(low, high)])
-    chart.line([(low, low), (high, high)], GREY, "perfect", dash=True)
+    chart.line([(low, low), (high, high)], LIGHT, "perfect", dash=True)
     for side, colour in zip(SIDES, SIDE_COLOURS, strict=True):
         points = [(b.probability, b.frequency) for b in bins if b.side == side]
         chart.line(points, colour, side, dots=True)
@@ -116,7 +116,7 @@ def confusion(result: Evaluation) -> str:
         for k, count in enumerate(row):
             share = count / sum(row) if sum(row) else 0.0
             x = 185 + k * 110
-            ink = "#ffffff" if share > 0.55 else "#1b1f24"
+            ink = "#ffffff" if share > 0.7 else "#1b1f24"
             edge = ' stroke="#1b1f24" stroke-width="1.4"' if i == k else ""
             shade = f'fill="{BLUE}" fill-opacity="{0.06 + 0.9 * share:.3f}"'
             parts.append(

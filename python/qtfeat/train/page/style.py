@@ -20,7 +20,8 @@ h3{font-size:14px;margin:0 0 4px}p{margin:4px 0}.soft{color:var(--soft)}
 .charts{display:grid;grid-template-columns:1fr 1fr;gap:20px 26px}figure{margin:0;break-inside:avoid}
 figcaption{font-size:12.5px;color:var(--soft)}svg{width:100%;height:auto;display:block}
 svg text{font:12px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fill:#454c55}
-.wide{overflow-x:auto}table{margin:6px 0;border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto}
+table{margin:6px 0;border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:4px 8px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{white-space:normal;font-weight:600;color:var(--soft);vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 td.text,th.text{text-align:left;white-space:normal}tr.first td{font-weight:600;background:#f2f6fb}
@@ -28,12 +29,12 @@ td.text,th.text{text-align:left;white-space:normal}tr.first td{font-weight:600;b
 pre{font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;background:#f7f8fa;padding:10px 12px;margin:6px 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:13px;margin:6px 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-@media(max-width:800px){.charts{grid-template-columns:1fr}.tiles{grid-template-columns:repeat(2,1fr)}}
+@media screen and (max-width:800px){.charts{grid-template-columns:1fr}.tiles{grid-template-columns:repeat(2,1fr)}}
 @media print{@page{size:A4;margin:13mm}body{font-size:10.5px}main{max-width:none;padding:0}
 h1{font-size:19px}h2{font-size:14px;margin:16px 0 5px;break-after:avoid}h3{break-after:avoid;font-size:11px}
 table{font-size:8px}th,td{padding:1.5px 3px}
 .tile strong{font-size:14px}.tile span,figcaption,dl{font-size:9px}.tiles{gap:6px}.tile{padding:5px 7px}
 pre{font-size:8px}.charts{gap:10px 14px}.verdict{margin:8px 0}
 .wide{overflow:visible}
-tr,.tile,.verdict{break-inside:avoid}thead{display:table-header-group}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+tr,.tile,.verdict,dt,dd{break-inside:avoid}thead{display:table-header-group}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
