@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from qtfeat._times import interval_ns, scalar_ns, unit_ns
 from qtfeat.errors import BadBarError, SchemaError, SnapshotError
@@ -149,7 +150,6 @@ class Engine:
         Returns:
             Bars taken.
         """
-        import pyarrow as pa  # noqa: PLC0415
 
         table = bars if isinstance(bars, pa.Table) else pa.table(bars)
         names = table["symbol"].to_pylist()
