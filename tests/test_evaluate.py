@@ -115,7 +115,7 @@ def test_newey_west_by_its_formula():
 def test_overlap_is_paid_for():
     """Forecasts without skill over overlapping outcomes: the adjusted t keeps its size, the naive one does not."""
     adjusted, naive = [], []
-    for seed in range(60):
+    for seed in range(40):
         oos = made_up(symbols=8, stamps=500, horizon=10, folds=1, seed=seed, r2=0.5)
         other = made_up(symbols=8, stamps=500, horizon=10, folds=1, seed=1000 + seed, r2=0.5)
         got = evaluate(change(oos, score=other.score)).pooled.forecast.ic

@@ -32,6 +32,8 @@ def around(values: Sequence[float], *, zero: bool = True, least: float = 1e-12) 
     """Return a range that holds the values (and 0), with some room."""
     known = [v for v in values if math.isfinite(v)] + ([0.0] if zero else [])
     low, high = min(known, default=0.0), max(known, default=1.0)
+    if low == high:
+        return low, low + max(least, 1e-3)
     room = max((high - low) * 0.06, least)
     return (low if zero and low == 0.0 else low - room), (high if zero and high == 0.0 else high + room)
 
