@@ -7,6 +7,7 @@ import math
 import tomllib
 from dataclasses import fields, replace
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,12 @@ def test_each_gate_stops_what_it_is_for_and_nothing_else(gate, bad, good):
 def test_every_gate_is_tested():
     notes = {"signals.rule_share", "signals.filter_share"}
     assert {gate for gate, _, _ in TEETH} | notes == {verdict.gate for verdict in check(GOOD).verdicts}
+
+
+def test_every_gate_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "gates.md").read_text(encoding="utf-8")
+    for verdict in check(GOOD).verdicts:
+        assert f"`{verdict.gate}`" in page
 
 
 @pytest.mark.parametrize("field", [f.name for f in fields(Evidence) if f.name not in REPORTED])

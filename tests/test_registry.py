@@ -227,6 +227,19 @@ def test_a_writer_waits_for_another_but_not_for_ever(three):
         assert registry.load(root, "m").version == a  # readers do not wait
 
 
+def test_a_file_system_without_locks_is_refused(three, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    root, (a, *_) = three
+
+    def flock(*_args: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RegistryError, match="cannot lock files"):
+        registry.promote(root, "m", a)
+    assert registry.aliases(root, "m") == registry.Aliases()
+
+
 def test_two_threads_publish_the_same(tmp_path):
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(publish(tmp_path))) for _ in range(4)]

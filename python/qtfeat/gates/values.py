@@ -86,7 +86,7 @@ def tripped(evidence: Evidence, limits: Limits) -> bool | None:
 
 
 def champion(evidence: Evidence) -> float | str | None:
-    """ "none" where no model is in production, else the t against it."""
+    """Return "none" where no model is in production, else the t against it."""
     if evidence.has_champion is False:
         return "none"
     return evidence.champion_t
