@@ -171,7 +171,7 @@ def do(root: Path, made: list[str], what: str, number: int, evidence: Evidence) 
     }[what]()
 
 
-@settings(max_examples=scaled(1000, 20), deadline=None)
+@settings(max_examples=scaled(500, 15), deadline=None)
 @given(moves)
 def test_no_sequence_of_commands_breaks_it(tmp_path_factory, steps):
     """Property: whatever is done in whatever order, aliases point only at existing versions that may be there."""
