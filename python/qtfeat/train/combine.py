@@ -1,7 +1,8 @@
-"""From what four models say to probabilities and a forecast: the ensemble and its calibration, in NumPy alone.
+"""From what four models say to probabilities and a forecast: the ensemble and its calibration.
 
-Training fits `Meta` and `Calibration`; training and serving apply them with `combine`, and nothing else does. Every
-step works on each row by itself, without matrix products, so the same row gives the same bits alone and in a batch.
+Training fits `Meta` and `Calibration`; training and serving apply them with `combine`, whose arithmetic is compiled
+(`rust/core/src/ensemble.rs`) and in one place. Every row is computed by itself with pinned logarithms and exponentials,
+so the same row gives the same bits alone, in a batch and on every platform.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat import _core
 from qtfeat.errors import RegistryError, SchemaError
 from qtfeat.labels import SIDES
 
@@ -30,7 +32,6 @@ LEAST = 1e-6
 """Probabilities are held this far from 0 and 1 before a logarithm."""
 
 _CLASSES = len(SIDES)
-_HOLD = SIDES.index("HOLD")
 _MOST_KNOTS = 100_000
 _MOST_BYTES = 16 << 20
 
@@ -171,16 +172,7 @@ class Calibration:
 
     def apply(self, p: Floats) -> Floats:
         """Return calibrated probabilities, (n, 3), for (n, 3); three zeros become thirds."""
-        if self.method == "none":
-            return p.copy()
-        out = np.empty_like(p)
-        for k, line in enumerate(self.maps):
-            out[:, k] = np.interp(p[:, k], line[0], line[1]) if self.method == "isotonic" else _platt(p[:, k], line)
-        total = out[:, 0] + out[:, 1] + out[:, 2]
-        empty = total <= 0.0
-        out[empty] = 1.0
-        total[empty] = _CLASSES
-        return np.asarray(out / total[:, None], dtype=np.float64)
+        return combiner(Meta(), self).calibrate(_wide(p))
 
     def to_json(self) -> bytes:
         """Return `calibration.json`."""
@@ -217,9 +209,21 @@ def combine(raw: RawOutputs, meta: Meta, calibration: Calibration) -> tuple[Floa
     Returns:
         (p_raw, p, score): probabilities of SELL, HOLD, BUY before and after calibration, (n, 3), and the forecast (n,).
     """
-    xgb, lgbm = softmax(raw.xgb_cls), softmax(raw.lgbm_cls)
-    p_raw, score = _METHODS[meta.method](raw, xgb, lgbm, meta)
-    return p_raw, calibration.apply(p_raw), score
+    parts = (_wide(raw.xgb_cls), _wide(raw.lgbm_cls), _wide(raw.xgb_reg), _wide(raw.lgbm_reg))
+    return combiner(meta, calibration).apply(*parts)
+
+
+def combiner(meta: Meta, calibration: Calibration) -> _core.Combiner:
+    """Return the compiled form of the two, which is what applies them."""
+    stack = None
+    if (s := meta.stack) is not None:
+        stack = (s.coef.tolist(), s.intercept.tolist(), s.reg_coef.tolist(), s.reg_intercept)
+    maps = [(np.atleast_1d(line[0]).tolist(), np.atleast_1d(line[1]).tolist()) for line in calibration.maps]
+    return _core.Combiner(meta.method, meta.xgb_weight, stack, calibration.method, maps)
+
+
+def _wide(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def softmax(margins: Floats) -> Floats:
@@ -241,46 +245,6 @@ def logit(p: Floats) -> Floats:
     """Return log(p / (1 - p)), held finite: what Platt's map reads."""
     p = np.clip(p, LEAST, 1.0 - LEAST)
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
-
-
-def _mean(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    w = meta.xgb_weight
-    return w * xgb + (1.0 - w) * lgbm, w * raw.xgb_reg + (1.0 - w) * raw.lgbm_reg
-
-
-def _consensus(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    p, score = _mean(raw, xgb, lgbm, meta)
-    differ = xgb.argmax(axis=1) != lgbm.argmax(axis=1)
-    split = 0.5 * p[differ]
-    split[:, _HOLD] = 1.0 - (split[:, 0] + split[:, 2])
-    p[differ] = split
-    score[np.sign(raw.xgb_reg) != np.sign(raw.lgbm_reg)] = 0.0
-    return p, score
-
-
-def _stack(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    fitted = meta.stack
-    if fitted is None:  # Meta refuses it
-        raise SchemaError("a stack without meta-learners")
-    logs = log_probabilities(xgb, lgbm)
-    margins = np.empty_like(xgb)
-    for k in range(_CLASSES):
-        margins[:, k] = fitted.intercept[k]
-        for j in range(2 * _CLASSES):
-            margins[:, k] += fitted.coef[k, j] * logs[:, j]
-    score = fitted.reg_intercept + fitted.reg_coef[0] * raw.xgb_reg + fitted.reg_coef[1] * raw.lgbm_reg
-    return softmax(margins), np.asarray(score, dtype=np.float64)
-
-
-_METHODS: dict[str, Callable[[RawOutputs, Floats, Floats, Meta], tuple[Floats, Floats]]] = {
-    "mean": _mean,
-    "consensus": _consensus,
-    "stack": _stack,
-}
-
-
-def _platt(p: Floats, line: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(line[0] * logit(p) + line[1], -700.0, 700.0))), dtype=np.float64)
 
 
 def _dump(value: dict[str, Any]) -> bytes:
