@@ -11,6 +11,7 @@ mod labels;
 mod output;
 mod stream;
 mod synth;
+mod trees;
 mod windows;
 
 use pyo3::prelude::*;
@@ -32,6 +33,8 @@ mod _core {
     use crate::stream::{PanelStream, Stream};
     #[pymodule_export]
     use crate::synth::simulate;
+    #[pymodule_export]
+    use crate::trees::TreeModel;
     #[pymodule_export]
     use crate::windows::{windows, windows_at};
 }
