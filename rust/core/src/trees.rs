@@ -12,6 +12,7 @@
 mod blocks;
 mod forest;
 mod json;
+mod lanes;
 mod lightgbm;
 mod link;
 mod predict;
@@ -22,7 +23,7 @@ mod tests;
 mod ubjson;
 mod xgboost;
 
-pub use forest::{MAX_FEATURES, MAX_LEAVES, MAX_LEVELS, MAX_OUTPUTS, MAX_USED, Real};
+pub use forest::{MAX_FEATURES, MAX_LEAVES, MAX_LEVELS, MAX_OUTPUTS, MAX_USED};
 pub use link::Kind;
 pub use predict::{Input, Matrix};
 

@@ -4,15 +4,18 @@
 //! all of them are plain loops over 64 lanes, which vectorise at every CPU level.
 
 use super::forest::{Forest, Real, Tree};
+use super::lanes::Lanes;
 
 /// Rows of a block.
-pub(crate) const LANES: usize = 64;
+pub const LANES: usize = 64;
 /// One byte per row.
-type Bytes = [u8; LANES];
+pub type Bytes = [u8; LANES];
+/// Thresholds, or leaves.
+pub type Table<T> = [T; BYTE_LEAVES];
 /// Thresholds that a byte tells apart. A column with more has several ranks, each over a part of them.
 const PART: usize = 255;
 /// Leaves that a byte tells apart; a forest with a larger tree is walked instead.
-const BYTE_LEAVES: usize = 256;
+pub const BYTE_LEAVES: usize = 256;
 /// Leaf numbers that are on the way; a tree of 256 leaves, larger side first, needs 8.
 const SLOTS: usize = 16;
 
@@ -20,9 +23,9 @@ const SLOTS: usize = 16;
 #[derive(Debug, Clone)]
 struct Ranks<T> {
     column: u32,
-    thresholds: Box<[T; PART + 1]>,
+    thresholds: Box<Table<T>>,
     /// Largest power of two in the count.
-    step: u32,
+    step: u8,
 }
 
 /// `scratch[to] = if scratch[rank] <= limit { scratch[left] } else { scratch[right] }`, per row.
@@ -105,7 +108,7 @@ impl<T: Real> Blocks<T> {
 
     /// The raw outputs of up to 64 rows, into `scratch.sums`. `get(row, column)` gives a value.
     #[inline(always)]
-    pub(crate) fn eval(&self, scratch: &mut Scratch<T>, rows: usize, get: impl Fn(usize, usize) -> T) {
+    pub(crate) fn eval<L: Lanes<T>>(&self, scratch: &mut Scratch<T>, rows: usize, get: impl Fn(usize, usize) -> T) {
         for (i, ranks) in self.ranks.iter().enumerate() {
             if i == 0 || self.ranks[i - 1].column != ranks.column {
                 for (row, value) in scratch.values[..rows].iter_mut().enumerate() {
@@ -114,7 +117,7 @@ impl<T: Real> Blocks<T> {
             }
             let at = FIRST_RANK + 2 * i;
             let [right, left] = &mut scratch.bytes[at..at + 2] else { unreachable!("two ranks per entry") };
-            ranks.of(&scratch.values, right, left);
+            ranks.of::<L>(&scratch.values, right, left);
         }
         for (sums, &base) in scratch.sums.iter_mut().zip(&self.base) {
             *sums = [base; LANES];
@@ -124,26 +127,17 @@ impl<T: Real> Blocks<T> {
             for pick in &self.picks[from..tree.picks as usize] {
                 let bytes = &mut scratch.bytes;
                 let (rank, left, right) =
-                    (bytes[pick.rank as usize], bytes[usize::from(pick.left)], bytes[usize::from(pick.right)]);
-                let to = &mut bytes[usize::from(pick.to)];
-                for l in 0..LANES {
-                    to[l] = if rank[l] <= pick.limit { left[l] } else { right[l] };
-                }
+                    (&bytes[pick.rank as usize], &bytes[usize::from(pick.left)], &bytes[usize::from(pick.right)]);
+                bytes[usize::from(pick.to)] = L::pick(rank, pick.limit, left, right);
             }
             let sums = &mut scratch.sums[tree.output as usize];
-            let table = &self.leaves[tree.leaves as usize..];
+            let Some(table) = self.leaves[tree.leaves as usize..].first_chunk() else {
+                unreachable!("the last table is padded")
+            };
             let leaf = if tree.count == 1 { &scratch.bytes[0] } else { &scratch.bytes[FIRST_SLOT] };
-            add_leaves(sums, leaf, table);
+            L::add(sums, leaf, table, tree.count);
             from = tree.picks as usize;
         }
-    }
-}
-
-#[inline(always)]
-fn add_leaves<T: Real>(sums: &mut [T; LANES], leaf: &Bytes, table: &[T]) {
-    let Some(table) = table.first_chunk::<BYTE_LEAVES>() else { unreachable!("the last table is padded") };
-    for l in 0..LANES {
-        sums[l] = sums[l].plus(table[usize::from(leaf[l])]);
     }
 }
 
@@ -159,29 +153,19 @@ fn thresholds<T: Real>(forest: &Forest<T>) -> Vec<(u32, Vec<T>)> {
 
 impl<T: Real> Ranks<T> {
     fn new(column: u32, part: &[T]) -> Self {
-        let mut thresholds = Box::new([T::HIGHEST; PART + 1]);
+        let mut thresholds = Box::new([T::HIGHEST; BYTE_LEAVES]);
         thresholds[..part.len()].copy_from_slice(part);
         Self { column, thresholds, step: 1 << part.len().ilog2() }
     }
 
-    /// How many thresholds send each value right: a binary search in all lanes.
+    /// Both ranks of each value.
     #[inline(always)]
-    fn of(&self, values: &[T; LANES], right: &mut Bytes, left: &mut Bytes) {
-        let mut rank = [0_u8; LANES];
-        let mut step = self.step as u8;
-        while step > 0 {
-            for l in 0..LANES {
-                // Up to here at most 2 * `self.step` - 1 - `step`, so that this stays within a byte.
-                let next = rank[l] + step;
-                let goes_left = values[l].left(self.thresholds[usize::from(next - 1)]);
-                rank[l] = if goes_left { rank[l] } else { next };
-            }
-            step /= 2;
-        }
+    fn of<L: Lanes<T>>(&self, values: &[T; LANES], right: &mut Bytes, left: &mut Bytes) {
+        let rank = L::rank(values, &self.thresholds, self.step);
         for l in 0..LANES {
-            let missing = values[l] != values[l];
-            right[l] = if missing { u8::MAX } else { rank[l] };
-            left[l] = if missing { 0 } else { rank[l] };
+            let missing = u8::from(values[l] != values[l]).wrapping_neg();
+            right[l] = rank[l] | missing;
+            left[l] = rank[l] & !missing;
         }
     }
 }

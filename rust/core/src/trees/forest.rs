@@ -1,5 +1,6 @@
 //! A checked ensemble: whatever file it came from, each tree is a tree, and all numbers are in range.
 
+use super::lanes::{Avx2, Avx512, Lanes};
 use super::source::refused;
 use crate::error::Result;
 
@@ -16,6 +17,10 @@ pub const MAX_LEVELS: usize = 1_000;
 
 /// The arithmetic of one library: its element type, and which way a value goes at a threshold.
 pub trait Real: Copy + PartialOrd + Send + Sync + 'static {
+    /// The steps of a block, by CPU level.
+    type Avx2: Lanes<Self>;
+    /// As above.
+    type Avx512: Lanes<Self>;
     /// Zero.
     const ZERO: Self;
     /// Not a number: a missing value.
@@ -40,6 +45,8 @@ pub trait Real: Copy + PartialOrd + Send + Sync + 'static {
 
 /// XGBoost: everything in f32, `x < t` goes left.
 impl Real for f32 {
+    type Avx2 = Avx2;
+    type Avx512 = Avx512;
     const ZERO: Self = 0.0;
     const NAN: Self = f32::NAN;
     const LOWEST: Self = f32::NEG_INFINITY;
@@ -76,6 +83,8 @@ impl Real for f32 {
 
 /// LightGBM: everything in f64, `x <= t` goes left.
 impl Real for f64 {
+    type Avx2 = Avx2;
+    type Avx512 = Avx512;
     const ZERO: Self = 0.0;
     const NAN: Self = f64::NAN;
     const LOWEST: Self = f64::NEG_INFINITY;

@@ -2,6 +2,7 @@
 
 use super::blocks::{Blocks, LANES};
 use super::forest::{Forest, Real};
+use super::lanes::{Lanes, Plain};
 use super::rows::Rows;
 use crate::cpu::{Level, level};
 use crate::error::Result;
@@ -105,13 +106,13 @@ impl<T: Real> Plan<T> {
 }
 
 #[inline(always)]
-fn by_blocks<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [T]) {
+fn by_blocks<T: Real, E: Input, L: Lanes<T>>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [T]) {
     let mut scratch = blocks.scratch();
     let outputs = scratch.sums.len();
     for (number, out) in out.chunks_mut(LANES * outputs).enumerate() {
         let rows = out.len() / outputs;
         let values = &x.values[number * LANES * x.row_step..];
-        blocks.eval(&mut scratch, rows, |row, column| values[row * x.row_step + column * x.column_step].to());
+        blocks.eval::<L>(&mut scratch, rows, |row, column| values[row * x.row_step + column * x.column_step].to());
         for (k, sums) in scratch.sums.iter().enumerate() {
             for row in 0..rows {
                 out[row * outputs + k] = sums[row];
@@ -120,7 +121,7 @@ fn by_blocks<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut 
     }
 }
 
-/// The same loops for every CPU level.
+/// The same steps for every CPU level.
 fn dispatch<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [T]) {
     match level() {
         // SAFETY: `level` never passes what the CPU has.
@@ -129,18 +130,18 @@ fn dispatch<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { by_blocks_avx2(blocks, x, out) },
-        _ => by_blocks(blocks, x, out),
+        _ => by_blocks::<T, E, Plain>(blocks, x, out),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
 fn by_blocks_avx512<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [T]) {
-    by_blocks(blocks, x, out);
+    by_blocks::<T, E, T::Avx512>(blocks, x, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn by_blocks_avx2<T: Real, E: Input>(blocks: &Blocks<T>, x: Matrix<'_, E>, out: &mut [T]) {
-    by_blocks(blocks, x, out);
+    by_blocks::<T, E, T::Avx2>(blocks, x, out);
 }
