@@ -143,7 +143,7 @@ impl File {
             }
             None => return Err(refused("the version of XGBoost is missing")),
         }
-        let vector = |t: &Nodes| !matches!(t.leaf_size.as_str(), "0" | "1");
+        let vector = |t: &Nodes| !matches!(t.leaf_size.as_str(), "" | "0" | "1");
         if !matches!(self.targets.as_str(), "" | "0" | "1") || self.trees.iter().any(vector) {
             return Err(refused("multi-output trees (more than one target) are not supported"));
         }
