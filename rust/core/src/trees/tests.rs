@@ -319,7 +319,9 @@ fn bombs_end_quickly() {
     let mut nested = b"{i\x01a".to_vec();
     nested.resize(1 << 20, b'[');
     assert!(refusal(&nested).contains("nested too deeply"));
-    for header in [&b"[$d#L\x7f\xff\xff\xff\xff\xff\xff\xff"[..], b"[$Z#l\x7f\xff\xff\xff", b"[#L\x80\0\0\0\0\0\0\0", b"S\x4c"] {
+    for header in
+        [&b"[$d#L\x7f\xff\xff\xff\xff\xff\xff\xff"[..], b"[$Z#l\x7f\xff\xff\xff", b"[#L\x80\0\0\0\0\0\0\0", b"S\x4c"]
+    {
         refusal(&[b"{i\x01a", header].concat());
     }
     let forest = Forest { trees: vec![chain(5_000)], base: vec![0.0], features: 3 };
