@@ -51,6 +51,8 @@ _PANEL = "kline17, panel of 200 x 20,000 bars, 1 thread"
 _WINDOWS = "kline17, last row of 100,000 windows x 100 bars, 1 thread, AVX2"
 _PUSH = "streaming push of all 17, from Python"
 _SMALL = "wide32, 100 rows, one call"
+_ROW = "500 trees, one row from Python"
+_BATCH = "500 trees, 100,000 rows, 1 thread"
 _AVX2 = KEEP_MEMORY | {"QTFEAT_CPU": "avx2"}
 
 ROWS: tuple[Row, ...] = (
@@ -111,6 +113,14 @@ ROWS: tuple[Row, ...] = (
         pairs=25,
         wall_clock=True,
     ),
+    Row("trees_row_xgboost", f"{_ROW}, depth 6", "XGBoost inplace_predict", "trees:xgboost_row"),
+    Row("trees_row_lightgbm", f"{_ROW}, 31 leaves", "LightGBM predict", "trees:lightgbm_row"),
+    Row("trees_xgboost", f"{_BATCH}, depth 6", "XGBoost inplace_predict", "trees:xgboost_batch", pairs=5),
+    Row(
+        "trees_xgboost_shallow", f"{_BATCH}, depth 3", "XGBoost inplace_predict", "trees:xgboost_batch_shallow", pairs=5
+    ),
+    Row("trees_lightgbm", f"{_BATCH}, 31 leaves", "LightGBM predict", "trees:lightgbm_batch", pairs=5),
+    Row("trees_lightgbm_shallow", f"{_BATCH}, depth 3", "LightGBM predict", "trees:lightgbm_batch_shallow", pairs=5),
 )
 
 
