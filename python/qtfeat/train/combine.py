@@ -6,24 +6,21 @@ step works on each row by itself, without matrix products, so the same row gives
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from qtfeat.errors import RegistryError, SchemaError
+from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
+from qtfeat.train.jsonfile import FORMAT, checked, dump, floats
 
 Floats = npt.NDArray[np.float64]
-_T = TypeVar("_T")
 Method = Literal["mean", "consensus", "stack"]
 Kind = Literal["none", "isotonic", "platt"]
 
-FORMAT = 1
 METHODS = ("mean", "consensus", "stack")
 KINDS = ("none", "isotonic", "platt")
 LEAST = 1e-6
@@ -32,7 +29,6 @@ LEAST = 1e-6
 _CLASSES = len(SIDES)
 _HOLD = SIDES.index("HOLD")
 _MOST_KNOTS = 100_000
-_MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ class Meta:
             "cls": {"coef": self.stack.coef.tolist(), "intercept": self.stack.intercept.tolist()},
             "reg": {"coef": self.stack.reg_coef.tolist(), "intercept": self.stack.reg_intercept},
         }
-        return _dump({"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack})
+        return dump({"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack})
 
     @classmethod
     def from_json(cls, data: bytes) -> Meta:
@@ -117,19 +113,19 @@ class Meta:
         Raises:
             RegistryError: not JSON, another format, wrong types or sizes, values that are not finite.
         """
-        return _checked("meta.json", data, cls._parse)
+        return checked("meta.json", data, cls._parse)
 
     @classmethod
     def _parse(cls, found: dict[str, Any]) -> Meta:
         stack = found["stack"]
         if stack is not None:
             stack = Stack(
-                _floats(stack["cls"]["coef"], (_CLASSES, 2 * _CLASSES)),
-                _floats(stack["cls"]["intercept"], (_CLASSES,)),
-                _floats(stack["reg"]["coef"], (2,)),
-                float(_floats(stack["reg"]["intercept"], ())),
+                floats(stack["cls"]["coef"], (_CLASSES, 2 * _CLASSES)),
+                floats(stack["cls"]["intercept"], (_CLASSES,)),
+                floats(stack["reg"]["coef"], (2,)),
+                float(floats(stack["reg"]["intercept"], ())),
             )
-        return cls(found["method"], float(_floats(found["xgb_weight"], ())), stack)
+        return cls(found["method"], float(floats(found["xgb_weight"], ())), stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +182,7 @@ class Calibration:
         """Return `calibration.json`."""
         names = {"isotonic": ("x", "y"), "platt": ("a", "b")}.get(self.method, ())
         classes = [dict(zip(names, line.tolist(), strict=True)) for line in self.maps]
-        return _dump({"format": FORMAT, "method": self.method, "classes": classes})
+        return dump({"format": FORMAT, "method": self.method, "classes": classes})
 
     @classmethod
     def from_json(cls, data: bytes) -> Calibration:
@@ -195,14 +191,14 @@ class Calibration:
         Raises:
             RegistryError: not JSON, another format, wrong types or sizes, values that are not finite, falling knots.
         """
-        return _checked("calibration.json", data, cls._parse)
+        return checked("calibration.json", data, cls._parse)
 
     @classmethod
     def _parse(cls, found: dict[str, Any]) -> Calibration:
         method = found["method"]
         if method == "platt":
-            return cls(method, tuple(_floats([line["a"], line["b"]], (2,)) for line in found["classes"]))
-        lines = [(_floats(line["x"], None), _floats(line["y"], None)) for line in found["classes"]]
+            return cls(method, tuple(floats([line["a"], line["b"]], (2,)) for line in found["classes"]))
+        lines = [(floats(line["x"], None), floats(line["y"], None)) for line in found["classes"]]
         return cls(method, tuple(np.stack(line) for line in lines))
 
 
@@ -281,35 +277,3 @@ _METHODS: dict[str, Callable[[RawOutputs, Floats, Floats, Meta], tuple[Floats, F
 
 def _platt(p: Floats, line: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(line[0] * logit(p) + line[1], -700.0, 700.0))), dtype=np.float64)
-
-
-def _dump(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
-
-
-def _checked(name: str, data: bytes, parse: Callable[[dict[str, Any]], _T]) -> _T:
-    """Parse a JSON file of this format; whatever is wrong with it is a `RegistryError` that names it."""
-    if len(data) > _MOST_BYTES:
-        raise RegistryError(f"{name}: {len(data)} bytes are more than the {_MOST_BYTES} that such a file may have")
-    try:
-        found = json.loads(data)
-        return parse(_of_format(found))
-    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise RegistryError(f"{name}: {type(error).__name__}: {error}") from error
-
-
-def _of_format(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict) or type(found.get("format")) is not int or found["format"] != FORMAT:
-        raise ValueError(f"format {FORMAT} is expected")
-    return found
-
-
-def _floats(values: Any, shape: tuple[int, ...] | None) -> Floats:
-    """Return numbers of a JSON file as an array of that shape (None: one-dimensional); text and NaN are refused."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "if" or (array.ndim != 1 if shape is None else array.shape != shape):
-        raise ValueError(f"numbers of shape {shape or '(k,)'} are expected, found {array.dtype} {array.shape}")
-    out = array.astype(np.float64)
-    if not all(map(math.isfinite, out.ravel())):
-        raise ValueError("a value is not finite")
-    return out
