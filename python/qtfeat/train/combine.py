@@ -6,7 +6,6 @@ step works on each row by itself, without matrix products, so the same row gives
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -213,9 +212,32 @@ def combine(raw: RawOutputs, meta: Meta, calibration: Calibration) -> tuple[Floa
     Returns:
         (p_raw, p, score): probabilities of SELL, HOLD, BUY before and after calibration, (n, 3), and the forecast (n,).
     """
-    xgb, lgbm = softmax(raw.xgb_cls), softmax(raw.lgbm_cls)
-    p_raw, score = _METHODS[meta.method](raw, xgb, lgbm, meta)
-    return p_raw, calibration.apply(p_raw), score
+    p_raw = probabilities(softmax(raw.xgb_cls), softmax(raw.lgbm_cls), meta)
+    return p_raw, calibration.apply(p_raw), forecast(raw.xgb_reg, raw.lgbm_reg, meta)
+
+
+def probabilities(xgb: Floats, lgbm: Floats, meta: Meta) -> Floats:
+    """Return the probabilities, (n, 3), that the pair of classifiers gives together, before calibration."""
+    if meta.stack is not None:
+        return _stacked(xgb, lgbm, meta.stack)
+    p = meta.xgb_weight * xgb + (1.0 - meta.xgb_weight) * lgbm
+    if meta.method == "consensus":
+        differ = xgb.argmax(axis=1) != lgbm.argmax(axis=1)
+        split = 0.5 * p[differ]
+        split[:, _HOLD] = 1.0 - (split[:, 0] + split[:, 2])
+        p[differ] = split
+    return p
+
+
+def forecast(xgb: Floats, lgbm: Floats, meta: Meta) -> Floats:
+    """Return the forecast, (n,), that the pair of regressors gives together."""
+    if meta.stack is not None:
+        weight = meta.stack.reg_coef
+        return np.asarray(meta.stack.reg_intercept + weight[0] * xgb + weight[1] * lgbm, dtype=np.float64)
+    score = meta.xgb_weight * xgb + (1.0 - meta.xgb_weight) * lgbm
+    if meta.method == "consensus":
+        score[np.sign(xgb) != np.sign(lgbm)] = 0.0
+    return score
 
 
 def softmax(margins: Floats) -> Floats:
@@ -239,40 +261,14 @@ def logit(p: Floats) -> Floats:
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
 
 
-def _mean(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    w = meta.xgb_weight
-    return w * xgb + (1.0 - w) * lgbm, w * raw.xgb_reg + (1.0 - w) * raw.lgbm_reg
-
-
-def _consensus(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    p, score = _mean(raw, xgb, lgbm, meta)
-    differ = xgb.argmax(axis=1) != lgbm.argmax(axis=1)
-    split = 0.5 * p[differ]
-    split[:, _HOLD] = 1.0 - (split[:, 0] + split[:, 2])
-    p[differ] = split
-    score[np.sign(raw.xgb_reg) != np.sign(raw.lgbm_reg)] = 0.0
-    return p, score
-
-
-def _stack(raw: RawOutputs, xgb: Floats, lgbm: Floats, meta: Meta) -> tuple[Floats, Floats]:
-    fitted = meta.stack
-    if fitted is None:  # Meta refuses it
-        raise SchemaError("a stack without meta-learners")
+def _stacked(xgb: Floats, lgbm: Floats, stack: Stack) -> Floats:
     logs = log_probabilities(xgb, lgbm)
     margins = np.empty_like(xgb)
     for k in range(_CLASSES):
-        margins[:, k] = fitted.intercept[k]
+        margins[:, k] = stack.intercept[k]
         for j in range(2 * _CLASSES):
-            margins[:, k] += fitted.coef[k, j] * logs[:, j]
-    score = fitted.reg_intercept + fitted.reg_coef[0] * raw.xgb_reg + fitted.reg_coef[1] * raw.lgbm_reg
-    return softmax(margins), np.asarray(score, dtype=np.float64)
-
-
-_METHODS: dict[str, Callable[[RawOutputs, Floats, Floats, Meta], tuple[Floats, Floats]]] = {
-    "mean": _mean,
-    "consensus": _consensus,
-    "stack": _stack,
-}
+            margins[:, k] += stack.coef[k, j] * logs[:, j]
+    return softmax(margins)
 
 
 def _platt(p: Floats, line: Floats) -> Floats:

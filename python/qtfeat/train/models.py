@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from qtfeat.errors import RegistryError
 from qtfeat.labels import Labels
-from qtfeat.train.combine import Calibration, Meta, RawOutputs, combine
+from qtfeat.train.combine import Calibration, Meta, RawOutputs, combine, forecast
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.fit import Task, Tick, fit_lgbm, fit_xgb
 from qtfeat.train.libraries import library
@@ -58,6 +58,12 @@ class Boosters:
             self.lgbm_reg.predict(X, **lgbm),
         )
         return RawOutputs(*(np.asarray(values, dtype=np.float64) for values in outputs))
+
+    def forecast(self, X: Floats, meta: Meta) -> Floats:
+        """Return the forecast of (n, F) features alone, without asking the classifiers."""
+        X = self.scaler.apply(np.ascontiguousarray(X))
+        xgb = np.asarray(self.xgb_reg.inplace_predict(X, predict_type="margin"), dtype=np.float64)
+        return forecast(xgb, self.lgbm_reg.predict(X, raw_score=True, num_threads=self.threads), meta)
 
     def files(self) -> dict[str, bytes]:
         """Return the models and the scaler as file name and content, in the libraries' own open formats."""
