@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,7 @@ class Boosters:
 
     def forecast(self, X: Floats, meta: Meta) -> Floats:
         """Return the forecast of (n, F) features alone, without asking the classifiers."""
-        X = self.scaler.apply(np.ascontiguousarray(X))
-        xgb = np.asarray(self.xgb_reg.inplace_predict(X, predict_type="margin"), dtype=np.float64)
-        return forecast(xgb, self.lgbm_reg.predict(X, raw_score=True, num_threads=self.threads), meta)
+        return _pair_forecast(self.xgb_reg, self.lgbm_reg, self.scaler, self.threads, X, meta)
 
     def files(self) -> dict[str, bytes]:
         """Return the models and the scaler as file name and content, in the libraries' own open formats."""
@@ -166,6 +164,34 @@ def train(
     xgb = fit_xgb(scaled, samples, config, tick)
     lgbm = fit_lgbm(scaled, samples, config, tick)
     return Boosters(xgb["cls"], lgbm["cls"], xgb["reg"], lgbm["reg"], scaler, config.threads)
+
+
+def forecast_only(
+    X: Floats,
+    labels: Labels,
+    *,
+    fit: Rows,
+    tail: Rows,
+    config: TrainConfig,
+    tick: Tick = lambda _rounds: None,
+) -> Callable[[Floats, Meta], Floats]:
+    """Train the regressors alone; arguments as in `train`, ticks add up to 2 * config.rounds.
+
+    Returns:
+        A function of (n, F) features and a `Meta` that gives the forecast.
+    """
+    scaler = scaler_for(X, fit, config)
+    scaled = scaler.apply(X)
+    samples: dict[Task, Sample] = {"reg": value_sample(labels, fit, tail, config)}
+    xgb = fit_xgb(scaled, samples, config, tick)["reg"]
+    lgbm = fit_lgbm(scaled, samples, config, tick)["reg"]
+    return lambda rows, meta: _pair_forecast(xgb, lgbm, scaler, config.threads, rows, meta)
+
+
+def _pair_forecast(xgb: Any, lgbm: Any, scaler: Scaler, threads: int, X: Floats, meta: Meta) -> Floats:
+    X = scaler.apply(np.ascontiguousarray(X))
+    first = np.asarray(xgb.inplace_predict(X, predict_type="margin"), dtype=np.float64)
+    return forecast(first, lgbm.predict(X, raw_score=True, num_threads=threads), meta)
 
 
 def scaler_for(X: Floats, fit: Rows, config: TrainConfig) -> Scaler:
