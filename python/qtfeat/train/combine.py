@@ -1,7 +1,8 @@
-"""From what four models say to probabilities and a forecast: the ensemble and its calibration, in NumPy alone.
+"""From what four models say to probabilities and a forecast: the ensemble and its calibration.
 
-Training fits `Meta` and `Calibration`; training and serving apply them with `combine`, and nothing else does. Every
-step works on each row by itself, without matrix products, so the same row gives the same bits alone and in a batch.
+Training fits `Meta` and `Calibration`; training and serving apply them with `combine`, whose arithmetic is compiled
+(`rust/core/src/ensemble.rs`) and in one place. Every row is computed by itself with pinned logarithms and exponentials,
+so the same row gives the same bits alone, in a batch and on every platform.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat import _core
 from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
 from qtfeat.train.jsonfile import FORMAT, checked, dump, floats
@@ -26,7 +28,6 @@ LEAST = 1e-6
 """Probabilities are held this far from 0 and 1 before a logarithm."""
 
 _CLASSES = len(SIDES)
-_HOLD = SIDES.index("HOLD")
 _MOST_KNOTS = 100_000
 
 
@@ -166,16 +167,7 @@ class Calibration:
 
     def apply(self, p: Floats) -> Floats:
         """Return calibrated probabilities, (n, 3), for (n, 3); three zeros become thirds."""
-        if self.method == "none":
-            return p.copy()
-        out = np.empty_like(p)
-        for k, line in enumerate(self.maps):
-            out[:, k] = np.interp(p[:, k], line[0], line[1]) if self.method == "isotonic" else _platt(p[:, k], line)
-        total = out[:, 0] + out[:, 1] + out[:, 2]
-        empty = total <= 0.0
-        out[empty] = 1.0
-        total[empty] = _CLASSES
-        return np.asarray(out / total[:, None], dtype=np.float64)
+        return combiner(Meta(), self).calibrate(_wide(p))
 
     def to_json(self) -> bytes:
         """Return `calibration.json`."""
@@ -212,32 +204,27 @@ def combine(raw: RawOutputs, meta: Meta, calibration: Calibration) -> tuple[Floa
     Returns:
         (p_raw, p, score): probabilities of SELL, HOLD, BUY before and after calibration, (n, 3), and the forecast (n,).
     """
-    p_raw = probabilities(softmax(raw.xgb_cls), softmax(raw.lgbm_cls), meta)
-    return p_raw, calibration.apply(p_raw), forecast(raw.xgb_reg, raw.lgbm_reg, meta)
+    parts = (_wide(raw.xgb_cls), _wide(raw.lgbm_cls), _wide(raw.xgb_reg), _wide(raw.lgbm_reg))
+    return combiner(meta, calibration).apply(*parts)
 
 
-def probabilities(xgb: Floats, lgbm: Floats, meta: Meta) -> Floats:
-    """Return the probabilities, (n, 3), that the pair of classifiers gives together, before calibration."""
-    if meta.stack is not None:
-        return _stacked(xgb, lgbm, meta.stack)
-    p = meta.xgb_weight * xgb + (1.0 - meta.xgb_weight) * lgbm
-    if meta.method == "consensus":
-        differ = xgb.argmax(axis=1) != lgbm.argmax(axis=1)
-        split = 0.5 * p[differ]
-        split[:, _HOLD] = 1.0 - (split[:, 0] + split[:, 2])
-        p[differ] = split
-    return p
+def forecast(xgb_reg: Floats, lgbm_reg: Floats, meta: Meta) -> Floats:
+    """Return the forecast, (n,), that the pair of regressors gives together: the `score` of `combine`."""
+    silent = np.zeros((len(xgb_reg), _CLASSES))
+    return combine(RawOutputs(silent, silent, xgb_reg, lgbm_reg), meta, Calibration())[2]
 
 
-def forecast(xgb: Floats, lgbm: Floats, meta: Meta) -> Floats:
-    """Return the forecast, (n,), that the pair of regressors gives together."""
-    if meta.stack is not None:
-        weight = meta.stack.reg_coef
-        return np.asarray(meta.stack.reg_intercept + weight[0] * xgb + weight[1] * lgbm, dtype=np.float64)
-    score = meta.xgb_weight * xgb + (1.0 - meta.xgb_weight) * lgbm
-    if meta.method == "consensus":
-        score[np.sign(xgb) != np.sign(lgbm)] = 0.0
-    return score
+def combiner(meta: Meta, calibration: Calibration) -> _core.Combiner:
+    """Return the compiled form of the two, which is what applies them."""
+    stack = None
+    if (s := meta.stack) is not None:
+        stack = (s.coef.tolist(), s.intercept.tolist(), s.reg_coef.tolist(), s.reg_intercept)
+    maps = [(np.atleast_1d(line[0]).tolist(), np.atleast_1d(line[1]).tolist()) for line in calibration.maps]
+    return _core.Combiner(meta.method, meta.xgb_weight, stack, calibration.method, maps)
+
+
+def _wide(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def softmax(margins: Floats) -> Floats:
@@ -259,17 +246,3 @@ def logit(p: Floats) -> Floats:
     """Return log(p / (1 - p)), held finite: what Platt's map reads."""
     p = np.clip(p, LEAST, 1.0 - LEAST)
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
-
-
-def _stacked(xgb: Floats, lgbm: Floats, stack: Stack) -> Floats:
-    logs = log_probabilities(xgb, lgbm)
-    margins = np.empty_like(xgb)
-    for k in range(_CLASSES):
-        margins[:, k] = stack.intercept[k]
-        for j in range(2 * _CLASSES):
-            margins[:, k] += stack.coef[k, j] * logs[:, j]
-    return softmax(margins)
-
-
-def _platt(p: Floats, line: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(line[0] * logit(p) + line[1], -700.0, 700.0))), dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from qtfeat.train.evaluate.ranks import NAN, Codes, Floats, group_order, runs
 from qtfeat.train.evaluate.series import CROSS, LEAST_CROSS, Clock, OverTime, over_time
 
 SHARE = 0.1
-BLOCKS, LEAST_PAST = 100, 50
+BLOCKS, LEAST_PAST = 40, 50
 YEAR = 365.0 * 86_400.0
 
 
@@ -125,14 +126,14 @@ def _cross_weights(score: Floats, clock: Clock) -> Floats:
 
 def leg_size(symbols: Codes) -> Codes:
     """Return the symbols in each leg for a number of symbols at a timestamp."""
-    return np.maximum(1, np.floor(symbols * SHARE + 0.5).astype(np.int64))
+    return np.asarray(np.maximum(1, np.floor(symbols * SHARE + 0.5).astype(np.int64)))
 
 
 def _own_past(score: Floats) -> Floats:
-    """Return 1, 0 or -1 per row in order of time, by limits that are renewed a hundred times from what came before."""
+    """Return 1, 0 or -1 per row in order of time, by limits from what came before, renewed `BLOCKS` times."""
     out = np.zeros(len(score))
     edges = np.linspace(0, len(score), BLOCKS + 1).astype(np.intp)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         if first >= LEAST_PAST and last > first:
             low, high = np.quantile(score[:first], (SHARE, 1.0 - SHARE))
             now = score[first:last]
@@ -164,15 +165,15 @@ def trade(
     place[picked] = np.arange(len(picked))
     held = np.flatnonzero((place[clock.code] >= 0) & (weight != 0.0) & ~np.isnan(weight) & ~np.isnan(ret))
     at, w = place[clock.code[held]], weight[held]
-    gross = np.bincount(at, w * ret[held], minlength=len(picked))
+    gross = np.bincount(at, w * ret[held], minlength=len(picked)).astype(np.float64)
     traded = _traded(at, w, symbol[held], len(picked))
     return Curve(clock.t[picked], gross, gross - costs.per_side * traded, traded)
 
 
 def _traded(at: Codes, w: Floats, symbol: npt.NDArray[np.int32], rebalances: int) -> Floats:
     """Return the value traded at each rebalance, from flat to flat; the last one also closes the book."""
-    if rebalances == 0:
-        return np.zeros(0)
+    if len(at) == 0:
+        return np.zeros(rebalances)
     order = np.lexsort((at, symbol))
     at, w, symbol = at[order], w[order], symbol[order]
     follows = np.concatenate(([False], (symbol[1:] == symbol[:-1]) & (at[1:] == at[:-1] + 1)))

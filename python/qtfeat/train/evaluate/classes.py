@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
-from qtfeat.train.evaluate.ranks import NAN, Codes, Floats, runs
+from qtfeat.train.evaluate.ranks import NAN, Codes, Floats, dot, runs
 from qtfeat.train.evaluate.series import Clock, lag_count, long_run
 
 SELL, HOLD, BUY = range(len(SIDES))
@@ -180,13 +180,13 @@ def calibration(side: Sides, p: Floats) -> Calibration:
     base = truth.mean(axis=0)
     present = base[base > 0.0]
     parts = [_bins(p[:, k], truth[:, k]) for k in range(3)]
-    errors = [float(m @ np.abs(said - seen)) / n for m, said, seen in parts]
-    chance = [float(m @ np.sqrt(2.0 / np.pi * said * (1.0 - said) / m)) / n for m, said, _ in parts]
+    errors = [dot(m, np.abs(said - seen)) / n for m, said, seen in parts]
+    chance = [dot(m, np.sqrt(2.0 / np.pi * said * (1.0 - said) / m)) / n for m, said, _ in parts]
     return Calibration(
         brier=brier(side, p),
-        brier_base=float(1.0 - base @ base),
+        brier_base=1.0 - dot(base, base),
         log_loss=float(-np.log(np.clip(p[np.arange(n), side], 2.0**-52, 1.0)).mean()),
-        log_loss_base=float(-(present @ np.log(present))),
+        log_loss_base=-dot(present, np.log(present)),
         ece=float(np.mean(errors)),
         ece_by_class=_triple(np.array(errors)),
         ece_chance=float(np.mean(chance)),
@@ -211,7 +211,7 @@ def _bins(p: Floats, truth: Floats) -> tuple[Floats, Floats, Floats]:
 
     Rows of equal probability that a bin edge parts share their frequency, so that the order of rows does not matter.
     """
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     p = np.clip(p[order], 0.0, 1.0)
     starts, length = runs(p)
     seen = np.repeat(np.add.reduceat(truth[order], starts) / length, length)
@@ -275,9 +275,9 @@ def _clustered(x: Floats, y: Floats, at: Codes, stride: int, *, wide: bool) -> t
     if groups < 3 or x.min() == x.max():
         return NAN, NAN
     dx, dy = x - x.mean(), y - y.mean()
-    power = float(dx @ dx)
-    slope = float(dx @ dy) / power
-    moment = np.bincount(at, dx * (dy - slope * dx), minlength=groups)
+    power = dot(dx, dx)
+    slope = dot(dx, dy) / power
+    moment = np.bincount(at, dx * (dy - slope * dx), minlength=groups).astype(np.float64)
     lags = lag_count(groups, stride) if wide else 0
     variance = long_run(moment, lags) * groups * groups / (groups - 1.0)
     size = float(np.abs(dx).max() * np.abs(dy).max()) * len(x) * 1e-14
@@ -287,7 +287,7 @@ def _clustered(x: Floats, y: Floats, at: Codes, stride: int, *, wide: bool) -> t
 
 
 def _share(part: Codes, whole: Codes) -> Floats:
-    return np.divide(part, whole, out=np.full(3, NAN), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(3, NAN), where=whole > 0))
 
 
 def _triple(values: npt.NDArray[np.float64]) -> Triple:

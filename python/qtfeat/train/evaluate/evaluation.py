@@ -29,6 +29,7 @@ from qtfeat.train.evaluate.series import CROSS, Clock, OverTime, clock_of, over_
 from qtfeat.train.oos import FoldInfo, OutOfSample
 
 DECILES = 10
+RSI_RULE = "rsi_rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Baseline:
         name: what it is.
         rows: rows where it has a value.
         forecast: its figures.
-        gain: rank IC of the model less that of the baseline, over the timestamps where both have one.
+        gain: rank IC per timestamp of the model less that of the baseline, which is 0 where its forecast is constant.
     """
 
     name: str
@@ -127,6 +128,34 @@ class Evaluation:
             del out["curve"]
         return out
 
+    def evidence(self) -> dict[str, Any]:
+        """Return what gates ask of an evaluation, under the names of `qtfeat.gates.Evidence`; NaN where not known."""
+        pooled = self.pooled
+        return {
+            "horizon": self.horizon,
+            "class_shares": pooled.classes.predicted_mix,
+            "class_shares_by_symbol": {symbol.symbol: symbol.predicted_mix for symbol in self.symbols},
+            "confidence_sd": pooled.confidence.sd,
+            "confidence_p10_p90": pooled.confidence.spread,
+            "direction_slope": pooled.direction.slope,
+            "direction_t": pooled.direction.t,
+            "fold_rank_ic": tuple(fold.scores.forecast.rank_ic for fold in self.folds),
+            "rank_ic": pooled.forecast.rank_ic,
+            "rank_ic_t": pooled.forecast.ic.t,
+            "baseline_rank_ic": {b.name: _or_zero(b.forecast.rank_ic) for b in self.baselines if b.name != RSI_RULE},
+            "net_return": pooled.forecast.book.net,
+            "fee": self.costs.fee,
+            "slippage": self.costs.slippage,
+            "rank_ic_gap": self.gap_rank_ic,
+            "r2_gap": self.gap_r2,
+            "ece": pooled.calibration.ece,
+            "r2": pooled.forecast.r2,
+            "hit": pooled.forecast.hit_rate,
+            "rule_share": pooled.coverage.rule,
+            "filter_share": pooled.coverage.passed,
+            "signal_share": pooled.coverage.traded,
+        }
+
 
 def evaluate(oos: OutOfSample, costs: Costs | None = None, limits: SignalFilter | None = None) -> Evaluation:
     """Measure out-of-sample predictions per fold, pooled and per symbol, beside trivial baselines.
@@ -184,7 +213,7 @@ def _baselines(oos: OutOfSample) -> dict[str, Floats]:
     """Return the trivial forecasts; with an RSI also its rule, which buys what fell and sells what rose."""
     out = {name: np.where(np.isfinite(f), f, NAN) for name, f in oos.baselines.items()}
     if np.isfinite(oos.rsi).any():
-        out["rsi_rule"] = 50.0 - oos.rsi
+        out[RSI_RULE] = 50.0 - oos.rsi
     return out
 
 
@@ -192,9 +221,10 @@ def _baseline(
     name: str, made: Ranking, model: Ranking, oos: OutOfSample, clock: Clock, rows: Mask, stamps: Mask, costs: Costs
 ) -> Baseline:
     # returns are in the unit of the target only where the target is the raw return
-    unit = name == "zero" or (name != "rsi_rule" and np.array_equal(oos.value, oos.ret))
+    unit = name == "zero" or (name != RSI_RULE and np.array_equal(oos.value, oos.ret))
     figures, _ = forecast_scores(made, oos, clock, rows, stamps, costs, unit=unit)
-    gain = over_time((model.ic - made.ic)[stamps], clock.stride)
+    # no ranking is one of rank IC 0
+    gain = over_time((model.ic - np.nan_to_num(made.ic))[stamps], clock.stride)
     return Baseline(name, int((rows & ~np.isnan(made.score)).sum()), figures, gain)
 
 
@@ -220,6 +250,10 @@ def _deciles(oos: OutOfSample, clock: Clock) -> tuple[Decile, ...]:
     )
 
 
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else NAN
@@ -229,7 +263,7 @@ def _check(oos: OutOfSample) -> None:
     """Refuse values that no figure can be made of."""
     _refuse("value", oos.value, ~np.isfinite(oos.value), "must be finite")
     _refuse("score", oos.score, ~np.isfinite(oos.score), "must be finite")
-    _refuse("ret", oos.ret, np.isinf(oos.ret), "must be finite or NaN")
+    _refuse("ret", oos.ret, np.abs(oos.ret) > 1e100, "must be a return, or NaN")
     _refuse("side", oos.side, (oos.side < 0) | (oos.side > 2), "must be 0, 1 or 2")
     _refuse("symbol", oos.symbol, (oos.symbol < 0) | (oos.symbol >= len(oos.symbols)), "is not a code of `symbols`")
     _refuse("t", oos.t, np.isnat(oos.t), "must be a time")

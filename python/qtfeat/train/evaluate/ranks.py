@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,9 +13,14 @@ Codes = npt.NDArray[np.int64]
 NAN = float("nan")
 
 
+def dot(x: Floats, y: Floats) -> float:
+    """Return the sum of products; unlike BLAS, the same bits for any number of threads."""
+    return float(np.add.reduce(x * y))
+
+
 def ranks(values: Floats) -> Floats:
     """Return ranks from 1, ties sharing their mean rank; NaN-free input of shape (n,)."""
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     starts, length = runs(values[order])
     out = np.empty(len(values))
     out[order] = np.repeat(starts + (length + 1) / 2.0, length)
@@ -25,12 +32,12 @@ def group_order(values: Floats, group: Codes) -> tuple[npt.NDArray[np.intp], Cod
 
     Sorting one integer key is several times faster than a two-key sort.
     """
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     _, length = runs(values[order])
     dense = np.empty(len(values), dtype=np.int64)
     dense[order] = np.repeat(np.arange(len(length)), length)
     key = group * (len(length) + 1) + dense
-    sorted_rows = np.argsort(key, kind="stable")
+    sorted_rows = np.argsort(key)
     return sorted_rows, key[sorted_rows]
 
 
@@ -66,8 +73,8 @@ def rank_ic(forecast: Floats, actual: Floats) -> float:
     a, b = ranks(forecast), ranks(actual)
     a -= a.mean()
     b -= b.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 0.0 else NAN
+    scale = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / scale if scale > 0.0 else NAN
 
 
 def r2(forecast: Floats, actual: Floats) -> float:
@@ -79,7 +86,7 @@ def r2(forecast: Floats, actual: Floats) -> float:
 
 
 def r2_mean(forecast: Floats, actual: Floats) -> float:
-    """Return R2 against the mean of these same outcomes, as scikit-learn's `r2_score` does; NaN if they are constant."""
+    """Return R2 against the mean of these same outcomes, as scikit-learn's `r2_score` does; NaN if constant."""
     if len(actual) == 0 or bool((actual == actual[0]).all()):
         return NAN
     return _explained(forecast, actual, float(actual.mean()))
@@ -92,8 +99,8 @@ def _explained(forecast: Floats, actual: Floats, reference: float) -> float:
     # in units of the largest value, so that no square leaves the range of a double
     actual, forecast, reference = actual / largest, forecast / largest, reference / largest
     error, spread = actual - forecast, actual - reference
-    whole = float(spread @ spread)
-    value = 1.0 - float(error @ error) / whole if whole > 0.0 else NAN
+    whole = dot(spread, spread)
+    value = 1.0 - dot(error, error) / whole if whole > 0.0 else NAN
     return value if np.isfinite(value) else NAN
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qtfeat.train.evaluate.ranks import NAN, Codes, Floats, group_ranks
+from qtfeat.train.evaluate.ranks import NAN, Codes, Floats, dot, group_ranks
 from qtfeat.train.oos import OutOfSample
 
 LEAST_CROSS = 5
@@ -27,7 +27,8 @@ class Clock:
         code: (n,) each row's timestamp, an index into `t`.
         size: rows of each timestamp.
         stride: timestamps from one decision to the first whose outcome does not overlap.
-        form: `"cross-section"` if at least half of the rows stand beside `LEAST_CROSS - 1` others, else `"time-series"`.
+        form: `"cross-section"` if at least half of the rows are at timestamps of `LEAST_CROSS` rows or more, else
+            `"time-series"`.
     """
 
     t: npt.NDArray[np.datetime64]
@@ -134,9 +135,9 @@ def lag_count(n: int, stride: int) -> int:
 def long_run(x: Floats, lags: int) -> float:
     """Return the long-run variance of centred values, Bartlett weights."""
     n = len(x)
-    total = float(x @ x)
+    total = dot(x, x)
     for lag in range(1, lags + 1):
-        total += 2.0 * (1.0 - lag / (lags + 1.0)) * float(x[lag:] @ x[:-lag])
+        total += 2.0 * (1.0 - lag / (lags + 1.0)) * dot(x[lag:], x[:-lag])
     return total / n
 
 
@@ -157,14 +158,14 @@ def ic_series(score: Floats, value: Floats, symbol: npt.NDArray[np.int32], clock
     known = ~np.isnan(product)
     count = np.bincount(clock.code[known], minlength=len(clock.t))
     total = np.bincount(clock.code[known], product[known], minlength=len(clock.t))
-    return np.divide(total, count, out=np.full(len(clock.t), NAN), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(len(clock.t), NAN), where=count > 0))
 
 
 def _correlations(a: Floats, b: Floats, code: Codes, size: Codes) -> Floats:
     x, y = group_ranks(a, code, size), group_ranks(b, code, size)
     xx, yy, xy = (np.bincount(code, v, minlength=len(size)) for v in (x * x, y * y, x * y))
     fit = (size >= LEAST_CROSS) & (xx > 0.0) & (yy > 0.0)
-    return np.divide(xy, np.sqrt(xx * yy), out=np.full(len(size), NAN), where=fit)
+    return np.asarray(np.divide(xy, np.sqrt(xx * yy), out=np.full(len(size), NAN), where=fit))
 
 
 def _standard(values: Floats, group: Codes) -> Floats:
@@ -172,4 +173,4 @@ def _standard(values: Floats, group: Codes) -> Floats:
     size = np.bincount(group)
     centred = group_ranks(values, group, size)
     scale = np.sqrt(np.bincount(group, centred * centred) / np.maximum(size, 1))[group]
-    return np.divide(centred, scale, out=np.full(len(values), NAN), where=scale > 0.0)
+    return np.asarray(np.divide(centred, scale, out=np.full(len(values), NAN), where=scale > 0.0))
