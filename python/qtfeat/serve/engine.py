@@ -264,15 +264,18 @@ class Engine:
         try:
             if tuple(values["symbols"]) != self.symbols or values["interval_ns"] != self.interval_ns:
                 raise SnapshotError("the state is of another universe or interval")
+            last_time = [int(time) for time in values["last_time"]]
+            last_bar = [list(map(float.fromhex, bar)) for bar in values["last_bar"]]
+            seen = [int(count) for count in values["seen"]]
+            counters = Counter({str(name): int(count) for name, count in values["counters"].items()})
+            if not len(last_time) == len(last_bar) == len(seen) == len(self.symbols):
+                raise SnapshotError("the state is of another number of symbols")
+            self._book.restore(values["book"])
             self._lane.restore({**values["lane"], "panel": parts["lane"]})
             if self._shadow and values["shadow"]:
                 self._shadow.restore({**values["shadow"], "panel": parts["shadow"]})
-            self._last_time = [int(time) for time in values["last_time"]]
-            self._last_bar = [list(map(float.fromhex, bar)) for bar in values["last_bar"]]
-            self._seen = [int(count) for count in values["seen"]]
-            self._book.restore(values["book"])
-            self.counters = Counter(values["counters"])
-        except (KeyError, TypeError, ValueError) as error:
+            self._last_time, self._last_bar, self._seen, self.counters = last_time, last_bar, seen, counters
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, SnapshotError):
                 raise
             raise SnapshotError(f"the state does not fit this engine: {error}") from error

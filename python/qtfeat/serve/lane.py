@@ -133,9 +133,11 @@ class Lane:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, with the same features."""
-        self.panel = PanelStream.restore(self._features, state["panel"], time_unit="ns")
-        if tuple(self.panel.symbols) != self.symbols:
-            raise SchemaError(f"the snapshot is of {self.panel.symbols}, not of {list(self.symbols)}")
+        panel = PanelStream.restore(self._features, state["panel"], time_unit="ns")
+        if tuple(panel.symbols) != self.symbols:
+            raise SchemaError(f"the snapshot is of {panel.symbols}, not of {list(self.symbols)}")
+        drift, of = state["drift"], state["model"]
         # Another version may have other deciles: its drift starts anew.
-        if self.drift is not None and state["drift"] is not None and state["model"] == self.id:
-            self.drift.restore(state["drift"])
+        if self.drift is not None and drift is not None and of == self.id:
+            self.drift.restore(drift)
+        self.panel = panel
