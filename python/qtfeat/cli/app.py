@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli import models as models_commands
 from qtfeat.cli.options import (
     By,
     Calibration,
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(models_commands.app, name="models")
 
 
 def _version(wanted: bool) -> None:

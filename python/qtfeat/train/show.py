@@ -35,7 +35,7 @@ def dataset(report: Report, data: Dataset, features: FeatureSet, target: str) ->
 
 def scores(report: Report, found: Evaluation) -> None:
     """Print a row per fold, all folds together, and the forecasts that cost nothing; net is per rebalance."""
-    columns = ("fold", "tested from", "rows", "rank IC", "t", "hit", "S/H/B %", "ECE", "net")
+    columns = ("fold", "from", "rows", "rank IC", "t", "hit", "S/H/B %", "net")
     rows = [
         [
             str(fold.info.fold),
@@ -49,7 +49,7 @@ def scores(report: Report, found: Evaluation) -> None:
     for each in found.baselines:
         mine = each.forecast
         cells = [_text(mine.ic.mean, "+.4f"), _text(mine.ic.t, ".1f"), _text(mine.hit_rate, ".1%")]
-        rows.append([each.name, "", f"{each.rows:,}", *cells, "", "", _text(mine.book.net, "+.3%")])
+        rows.append([each.name, "", f"{each.rows:,}", *cells, "", _text(mine.book.net, "+.3%")])
     kind = "over the symbols at a time" if found.form == "cross-section" else "over time"
     report.table(f"walk-forward, out of sample; rank IC {kind}", columns, rows)
 
@@ -96,7 +96,6 @@ def _numbers(found: Scores) -> list[str]:
         _text(forecast.ic.t, ".1f"),
         _text(forecast.hit_rate, ".1%"),
         "/".join(f"{share:.0%}".removesuffix("%") for share in found.classes.predicted_mix),
-        _text(found.calibration.ece, ".3f"),
         _text(forecast.book.net, "+.3%"),
     ]
 
