@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from qtfeat.bars import csv_files
 from qtfeat.bars.quality import QualityReport, check
-from qtfeat.bars.schema import BAR_SCHEMA, VALUES, match_columns, symbol_from_name, with_extras
+from qtfeat.bars.schema import Origin, bar_schema, match_columns, origin_of
 from qtfeat.bars.times import TimeReader
 from qtfeat.errors import SchemaError
 
 SUFFIXES = (".parquet", ".pq", ".feather", ".arrow", ".csv", ".zip")
 _BATCH_ROWS = 1 << 16
+_WORDS = {pa.string(): "text", pa.float64(): "numbers", pa.int64(): "whole numbers"}
 
 Columns = Mapping[str, str] | Sequence[str]
 
@@ -33,11 +34,13 @@ class Part:
     Attributes:
         label: what reports and errors call it.
         batches: record batches of `BAR_SCHEMA`, in the file's own order.
+        origin: what the path says: symbol, interval, market.
         notes: what was decided on reading; complete only after the last batch.
     """
 
     label: str
     batches: Iterator[pa.RecordBatch]
+    origin: Origin
     notes: list[str] = field(default_factory=list)
 
 
@@ -60,21 +63,28 @@ def bar_files(path: Path) -> list[Path]:
 
 
 def scan_bars(
-    path: str | Path, *, columns: Columns | None = None, symbol: str | None = None, extras: Sequence[str] = ()
+    path: str | Path,
+    *,
+    columns: Columns | None = None,
+    symbol: str | None = None,
+    extras: Sequence[str] = (),
+    kline_columns: bool = False,
 ) -> Iterator[Part]:
     """Yield the parts of a file or folder, each a stream of batches in constant memory; nothing is checked or sorted.
 
     Args and errors as for `read_bars`.
     """
-    want = _Want(columns, symbol, tuple(extras))
+    want = _Want(columns, symbol, tuple(extras), kline_columns)
     root = Path(path)
     for file in bar_files(root):
         name = str(file.relative_to(root)) if root.is_dir() else file.name
         if file.suffix.lower() in (".csv", ".zip"):
             for label, member in csv_files.members(file, name):
-                layout, mapping, raw = csv_files.read_batches(file, member, label, columns, want.extras)
-                part = Part(label, iter(()), list(layout.notes))
-                part.batches = _conform(part, raw, mapping, want, Path(member or file.name).stem)
+                layout, mapping, raw = csv_files.read_batches(
+                    file, member, label, columns, want.extras, kline_columns=kline_columns
+                )
+                part = Part(label, iter(()), origin_of(file, Path(member or file.name).stem), list(layout.notes))
+                part.batches = _conform(part, raw, mapping, want)
                 yield part
         else:
             yield _columnar(file, name, want)
@@ -87,6 +97,11 @@ class _Want:
     columns: Columns | None
     symbol: str | None
     extras: tuple[str, ...]
+    kline_columns: bool
+
+    @property
+    def schema(self) -> pa.Schema:
+        return bar_schema(self.extras, kline_columns=self.kline_columns)
 
 
 def _columnar(file: Path, label: str, want: _Want) -> Part:
@@ -97,10 +112,10 @@ def _columnar(file: Path, label: str, want: _Want) -> Part:
     with _readable(file, label):
         source = _open(file)
     names = source.column_names if isinstance(source, pa.Table) else source.schema_arrow.names
-    mapping = match_columns(names, label, given, want.symbol, want.extras)
-    raw = _raw(file, label, source, list(mapping.values()))
-    part = Part(label, iter(()))
-    part.batches = _conform(part, raw, mapping, want, file.stem)
+    mapping = match_columns(names, label, given, want.symbol, want.extras, kline_columns=want.kline_columns)
+    raw = _raw(file, label, source, list(dict.fromkeys(mapping.values())))
+    part = Part(label, iter(()), origin_of(file, file.stem))
+    part.batches = _conform(part, raw, mapping, want)
     return part
 
 
@@ -129,43 +144,48 @@ def _readable(file: Path, label: str) -> Iterator[None]:
 
 
 def _conform(
-    part: Part, raw: Iterator[pa.RecordBatch], mapping: Mapping[str, str], want: _Want, stem: str
+    part: Part, raw: Iterator[pa.RecordBatch], mapping: Mapping[str, str], want: _Want
 ) -> Iterator[pa.RecordBatch]:
     """Cast the batches of a source to the bar schema."""
-    times = TimeReader(part.label)
-    schema = with_extras(want.extras)
+    times = {name: TimeReader(part.label) for name in ("open_time", "close_time")}
     own_symbol = "symbol" in mapping and want.symbol is None
-    symbol = want.symbol or symbol_from_name(stem)
+    symbol = want.symbol or part.origin.symbol
     rows = 0
     for batch in raw:
-        name = mapping["open_time"]
-        millis, nulls = times.read(batch.column(name), name, rows)
-        stamps = pa.array(millis, mask=nulls).cast(BAR_SCHEMA.field("open_time").type)
-        if own_symbol:
-            symbols = batch.column(mapping["symbol"]).cast(pa.string())
-        else:
-            symbols = pa.repeat(pa.scalar(symbol, pa.string()), len(batch))
-        sources = [mapping[value] for value in (*VALUES, *want.extras)]
-        values = [_floats(batch.column(source), part.label, source, rows) for source in sources]
+        columns = []
+        for target in want.schema:
+            source = mapping.get(target.name)
+            if target.name == "symbol" and not own_symbol:
+                column = pa.repeat(pa.scalar(symbol, pa.string()), len(batch))
+            elif source is None:
+                column = pa.nulls(len(batch), target.type)
+            elif target.name in times:
+                millis, nulls = times[target.name].read(batch.column(source), source, rows)
+                column = pa.array(millis, mask=nulls).cast(target.type)
+            else:
+                column = _cast(batch.column(source), target.type, part.label, source, rows)
+            columns.append(column)
         rows += len(batch)
-        yield pa.RecordBatch.from_arrays([symbols, stamps, *values], schema=schema)
+        yield pa.RecordBatch.from_arrays(columns, schema=want.schema)
     if rows == 0:
         raise SchemaError(f"{part.label}: no rows; fetch the file again or remove it")
-    part.notes.append(f"times: {times.decided}")
-    if times.floored:
-        part.notes.append(f"{times.floored} times were not whole milliseconds and were rounded down")
+    opened = times["open_time"]
+    part.notes.append(f"times: {opened.decided}")
+    if opened.floored:
+        part.notes.append(f"{opened.floored} times were not whole milliseconds and were rounded down")
     if not own_symbol:
         part.notes.append(f"symbol {symbol!r} " + ("given by the caller" if want.symbol else "from the file name"))
 
 
-def _floats(column: pa.Array, label: str, name: str, first_row: int) -> pa.Array:
+def _cast(column: pa.Array, kind: pa.DataType, label: str, name: str, first_row: int) -> pa.Array:
     try:
-        return column.cast(pa.float64())
+        return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         text = (
-            f"{label}: column {name!r} of type {column.type}, at or after row {first_row}, holds no numbers ({error})"
+            f"{label}: column {name!r} of type {column.type}, at or after row {first_row}, holds no {_WORDS[kind]} "
+            f"({error})"
         )
-        raise SchemaError(text) from error
+        raise SchemaError(text, column=name) from error
 
 
 def read_bars(
@@ -174,6 +194,7 @@ def read_bars(
     columns: Columns | None = None,
     symbol: str | None = None,
     extras: Sequence[str] = (),
+    kline_columns: bool = False,
     now: datetime | None = None,
 ) -> tuple[pa.Table, QualityReport]:
     """Read a Parquet, Feather, CSV or Binance Vision file (zipped or plain), or a folder of them.
@@ -184,6 +205,8 @@ def read_bars(
             header, a name for each of its columns in order.
         symbol: overrides the symbol column and the file name.
         extras: further columns to read as float64, such as those that a feature set names in `fs.extras`.
+        kline_columns: also the other columns of a kline, typed: `close_time` (timestamp[ms, UTC]), `quote_volume`,
+            `count` (int64), `taker_buy_volume`, `taker_buy_quote_volume`, `ignore` (float64).
         now: the time against which a last bar counts as unfinished; default the clock.
 
     Returns:
@@ -196,8 +219,9 @@ def read_bars(
     """
     parts: list[Part] = []
     tables: list[pa.Table] = []
-    for part in scan_bars(path, columns=columns, symbol=symbol, extras=extras):
-        tables.append(pa.Table.from_batches(list(part.batches), schema=with_extras(extras)))
+    schema = bar_schema(extras, kline_columns=kline_columns)
+    for part in scan_bars(path, columns=columns, symbol=symbol, extras=extras, kline_columns=kline_columns):
+        tables.append(pa.Table.from_batches(list(part.batches), schema=schema))
         parts.append(part)
     lengths = [table.num_rows for table in tables]
     table = pa.concat_tables(tables).combine_chunks()
