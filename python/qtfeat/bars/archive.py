@@ -130,18 +130,22 @@ class _Job:
     def _period(self, item: tuple[str, str]) -> None:
         symbol, period = item
         path = archive_path(symbol, self._interval, period, self._market)
-        if self._file(path):
-            return
-        if len(period) == len("2023-01"):
-            start = date.fromisoformat(f"{period}-01")
-            end = month_end(start)
-            if self._today - end < _MONTH_MAY_BE_LATE:
-                for day in days(start, end):
-                    daily = archive_path(symbol, self._interval, day, self._market)
-                    if not self._file(daily):
-                        self.report.missing.append(daily)
-                return
-        self.report.missing.append(path)
+        if not self._file(path) and not self._days_of(symbol, period):
+            self.report.missing.append(path)
+
+    def _days_of(self, symbol: str, month: str) -> bool:
+        """Fetch the days of a month that may not be published as a whole yet; False if there are none."""
+        if len(month) != len("2023-01"):
+            return False
+        start = date.fromisoformat(f"{month}-01")
+        end = month_end(start)
+        if self._today - end >= _MONTH_MAY_BE_LATE:
+            return False
+        paths = [archive_path(symbol, self._interval, day, self._market) for day in days(start, end)]
+        missing = [path for path in paths if not self._file(path)]
+        if len(missing) < len(paths):
+            self.report.missing += missing
+        return len(missing) < len(paths)
 
     def _file(self, path: str) -> bool:
         """Have one file in place, or its failure noted; False if the archive does not have it."""

@@ -23,6 +23,7 @@ from qtfeat.errors import FetchError, SchemaError
 _SETTLE_MS = 1_000
 # Of the weight that an address may use per minute; the rest is left to others behind the same address.
 _SHARE_OF_WEIGHT = 0.8
+_FIRST_NOT_MS = 10**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ def _klines(body: bytes, where: str) -> list[list[Any]]:
         raise FetchError(f"{where}: not JSON: {body[:80]!r}; is the base URL right?", url=where) from error
     sound = isinstance(page, list) and all(
         isinstance(row, list) and len(row) == len(KLINE_COLUMNS) and isinstance(row[0], int) and isinstance(row[6], int)
+        and row[0] < _FIRST_NOT_MS
         for row in page
     )
     if not sound or any(a[0] >= b[0] for a, b in zip(page, page[1:], strict=False)):
