@@ -107,7 +107,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, data: bytes, headers: dict[str, str], fault: Fault = Fault()) -> None:
         if fault.flip:
             data = bytes([data[0] ^ 1]) + data[1:]
-        self.send_response(status)
+        self.send_response_only(status)
+        headers = {"Date": self.date_time_string()} | headers
         for name, value in ({"Content-Length": str(len(data))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
@@ -125,9 +126,6 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if cut < len(data):
             self.close_connection = True
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        return super().date_time_string(timestamp)
 
 
 class Server:
