@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import numpy as np
+import numpy.typing as npt
+
 from qtfeat.errors import SchemaError
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -22,6 +25,13 @@ def interval_ms(interval: str) -> int:
     if match is None:
         raise SchemaError(f"interval must be a number and one of s, m, h, d, w, such as '1h'; got {interval!r}")
     return int(match[1]) * _UNIT_MS[match[2]]
+
+
+def bucket_starts(millis: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+    """Return the start of the bucket of so many milliseconds that each time is in."""
+    # 1970-01-01 was a Thursday; weeks open on Mondays, as on the exchanges.
+    shift = 4 * _UNIT_MS["d"] if width % _UNIT_MS["w"] == 0 else 0
+    return millis - (millis - shift) % width
 
 
 @dataclass(frozen=True, slots=True)
