@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ import pyarrow.feather as pa_feather
 import pyarrow.parquet as pq
 
 from qtfeat.bars import csv_files
-from qtfeat.bars.quality import QualityReport, check
+from qtfeat.bars.checks import FileOf, check
+from qtfeat.bars.quality import QualityReport
 from qtfeat.bars.schema import Origin, bar_schema, match_columns, origin_of
 from qtfeat.bars.times import TimeReader
 from qtfeat.errors import SchemaError
@@ -56,10 +58,25 @@ def bar_files(path: Path) -> list[Path]:
         if path.suffix.lower() not in SUFFIXES:
             raise SchemaError(f"{path}: unknown kind of file; bars are read from {', '.join(SUFFIXES)}")
         return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = [file for file in _without_covered_days(files) if file.is_file()]
     if not files:
         raise SchemaError(f"{path}: the folder holds no file ending in {', '.join(SUFFIXES)}")
     return files
+
+
+def _without_covered_days(files: Sequence[Path]) -> list[Path]:
+    """Leave out the daily files of a Binance archive whose month is there as a whole: it holds the same bars."""
+    there = set(files)
+    return [file for file in files if _month_of(file) not in there]
+
+
+def _month_of(file: Path) -> Path | None:
+    """`.../daily/klines/S/1h/S-1h-2024-12-31.zip` belongs to `.../monthly/klines/S/1h/S-1h-2024-12.zip`."""
+    day = re.fullmatch(r"(.*-\d{4}-\d{2})-\d{2}", file.stem)
+    if day is None or len(file.parts) < 5 or file.parts[-5] != "daily":
+        return None
+    return Path(*file.parts[:-5], "monthly", *file.parts[-4:-1], f"{day[1]}{file.suffix}")
 
 
 def scan_bars(
@@ -74,14 +91,17 @@ def scan_bars(
 
     Args and errors as for `read_bars`.
     """
-    want = _Want(columns, symbol, tuple(extras), kline_columns)
     root = Path(path)
-    for file in bar_files(root):
+    yield from _parts(bar_files(root), root, Want(columns, symbol, tuple(extras), kline_columns))
+
+
+def _parts(files: Sequence[Path], root: Path, want: Want) -> Iterator[Part]:
+    for file in files:
         name = str(file.relative_to(root)) if root.is_dir() else file.name
         if file.suffix.lower() in (".csv", ".zip"):
             for label, member in csv_files.members(file, name):
                 layout, mapping, raw = csv_files.read_batches(
-                    file, member, label, columns, want.extras, kline_columns=kline_columns
+                    file, member, label, want.columns, want.extras, kline_columns=want.kline_columns
                 )
                 part = Part(label, iter(()), origin_of(file, Path(member or file.name).stem), list(layout.notes))
                 part.batches = _conform(part, raw, mapping, want)
@@ -91,20 +111,21 @@ def scan_bars(
 
 
 @dataclass(frozen=True, slots=True)
-class _Want:
+class Want:
     """What the caller said about the columns."""
 
-    columns: Columns | None
-    symbol: str | None
-    extras: tuple[str, ...]
-    kline_columns: bool
+    columns: Columns | None = None
+    symbol: str | None = None
+    extras: tuple[str, ...] = ()
+    kline_columns: bool = False
 
     @property
     def schema(self) -> pa.Schema:
+        """The columns that come of it."""
         return bar_schema(self.extras, kline_columns=self.kline_columns)
 
 
-def _columnar(file: Path, label: str, want: _Want) -> Part:
+def _columnar(file: Path, label: str, want: Want) -> Part:
     """Open a Parquet or Feather file."""
     if file.stat().st_size == 0:
         raise SchemaError(f"{label}: the file is empty (0 bytes); fetch it again or remove it")
@@ -144,7 +165,7 @@ def _readable(file: Path, label: str) -> Iterator[None]:
 
 
 def _conform(
-    part: Part, raw: Iterator[pa.RecordBatch], mapping: Mapping[str, str], want: _Want
+    part: Part, raw: Iterator[pa.RecordBatch], mapping: Mapping[str, str], want: Want
 ) -> Iterator[pa.RecordBatch]:
     """Cast the batches of a source to the bar schema."""
     times = {name: TimeReader(part.label) for name in ("open_time", "close_time")}
@@ -217,41 +238,55 @@ def read_bars(
     Raises:
         SchemaError: unreadable, empty, or not OHLCV bars; names file, line or row, column, and what to do.
     """
+    want = Want(columns, symbol, tuple(extras), kline_columns)
+    root = Path(path)
+    table, report, parts = read_files(bar_files(root), root, want, now)
+    return table, report.with_notes(together(parts))
+
+
+def read_files(
+    files: Sequence[Path], root: Path, want: Want, now: datetime | None
+) -> tuple[pa.Table, QualityReport, list[Part]]:
+    """Read and check some files as one table; the report is without notes."""
     parts: list[Part] = []
     tables: list[pa.Table] = []
-    schema = bar_schema(extras, kline_columns=kline_columns)
-    for part in scan_bars(path, columns=columns, symbol=symbol, extras=extras, kline_columns=kline_columns):
-        tables.append(pa.Table.from_batches(list(part.batches), schema=schema))
+    for part in _parts(files, root, want):
+        tables.append(pa.Table.from_batches(list(part.batches), schema=want.schema))
         parts.append(part)
     lengths = [table.num_rows for table in tables]
     table = pa.concat_tables(tables).combine_chunks()
-    file_of = np.repeat(np.arange(len(parts)), lengths)
-    row_of = np.concatenate([np.arange(n) for n in lengths])
-    _refuse_null_keys(table, [p.label for p in parts], file_of, row_of)
-    kept, report = check(table, str(path), [p.label for p in parts], file_of, row_of, now)
-    report = report.with_notes(_together(parts))
-    return kept, report
+    origin = FileOf(
+        labels=[part.label for part in parts],
+        origins=[part.origin for part in parts],
+        file=np.repeat(np.arange(len(parts)), lengths),
+        row=np.concatenate([np.arange(n) for n in lengths]),
+    )
+    _refuse_null_keys(table, origin)
+    kept, report = check(table, str(root), origin, now)
+    return kept, report, parts
 
 
-def _together(parts: list[Part]) -> tuple[str, ...]:
+def together(parts: Sequence[Part]) -> tuple[str, ...]:
     """Say each note once, with the file or the number of files that it holds for."""
     by_note: dict[str, list[str]] = {}
     for part in parts:
         for note in part.notes:
             by_note.setdefault(note, []).append(part.label)
     return tuple(
-        f"{labels[0] if len(labels) == 1 else f'{len(labels)} files from {labels[0]}'}: {note}"
+        f"{labels[0] if len(labels) == 1 else f'{len(labels)} files ({labels[0]}, ...)'}: {note}"
         for note, labels in by_note.items()
     )
 
 
-def _refuse_null_keys(table: pa.Table, labels: list[str], file_of: np.ndarray, row_of: np.ndarray) -> None:
+def _refuse_null_keys(table: pa.Table, origin: FileOf) -> None:
     """A bar without time or symbol has no place in any series."""
     for name in ("open_time", "symbol"):
         column = table.column(name)
         if column.null_count:
             first = int(np.flatnonzero(np.asarray(column.is_null().combine_chunks()))[0])
             raise SchemaError(
-                f"{labels[file_of[first]]}, row {row_of[first]}: no {name}; mend the {column.null_count} such rows "
-                "or remove them"
+                f"{origin.labels[origin.file[first]]}, row {origin.row[first]}: no {name}; mend the "
+                f"{column.null_count} such rows or remove them",
+                column=name,
+                row=int(origin.row[first]),
             )
