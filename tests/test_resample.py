@@ -229,7 +229,10 @@ def test_a_trade_on_the_edge_opens_the_next_bar() -> None:
     bars = time_bars(table, "1m")
     assert rows_of(bars) == [("X", START, 1, 2, 1, 2, 2), ("X", START + MINUTE, 3, 3, 3, 3, 1)]
     assert bars.column("taker_buy_volume").null_count == 2
-    assert np.asarray(bars.column("close_time").cast(pa.int64())).tolist() == [START + MINUTE - 1, START + 2 * MINUTE - 1]
+    assert np.asarray(bars.column("close_time").cast(pa.int64())).tolist() == [
+        START + MINUTE - 1,
+        START + 2 * MINUTE - 1,
+    ]
 
 
 def slow_threshold(table: pa.Table, threshold: float, money: bool) -> list[tuple[Any, ...]]:
@@ -352,9 +355,7 @@ def test_recorded_trades() -> None:
     clean, _ = read_trades(DATA / "ticks_funding_trades" / "binance_XRPETH_trades_2019-10.parquet", symbol="XRPETH")
     # five-minute bars by way of one-minute bars: partial ones kept, for a minute without trades has no bar
     five = time_bars(clean, "5m").select(BAR_SCHEMA.names)
-    steps, _ = resample(
-        time_bars(clean, "1m").select(BAR_SCHEMA.names), "5m", source_interval="1m", on_partial="keep"
-    )
+    steps, _ = resample(time_bars(clean, "1m").select(BAR_SCHEMA.names), "5m", source_interval="1m", on_partial="keep")
     same(rows_of(steps), rows_of(five))
     with pytest.raises(SchemaError, match="not trades"):
         read_trades(DATA / "ticks_funding_trades" / "bybit_BTCUSD_funding.parquet")

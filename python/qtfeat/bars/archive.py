@@ -204,5 +204,3 @@ def _is_whole(target: Path) -> bool:
             return bool(wanted) and hashlib.file_digest(file, "sha256").hexdigest() == wanted
     except OSError:
         return False
-
-

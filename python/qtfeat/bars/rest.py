@@ -161,7 +161,10 @@ def _klines(body: bytes, where: str) -> list[list[Any]]:
     except ValueError as error:
         raise FetchError(f"{where}: not JSON: {body[:80]!r}; is the base URL right?", url=where) from error
     sound = isinstance(page, list) and all(
-        isinstance(row, list) and len(row) == len(KLINE_COLUMNS) and isinstance(row[0], int) and isinstance(row[6], int)
+        isinstance(row, list)
+        and len(row) == len(KLINE_COLUMNS)
+        and isinstance(row[0], int)
+        and isinstance(row[6], int)
         and row[0] < _FIRST_NOT_MS
         for row in page
     )

@@ -72,9 +72,7 @@ def _months(span: Span) -> list[Span]:
 
 
 class _Job:
-    def __init__(
-        self, out: Path, interval: str, market: str, base_url: str | None, policy: Policy | None
-    ) -> None:
+    def __init__(self, out: Path, interval: str, market: str, base_url: str | None, policy: Policy | None) -> None:
         self.report = FetchReport()
         self.client = Client(policy, self._count)
         self._lock = threading.Lock()

@@ -74,9 +74,7 @@ def dollar_bars(trades: pa.Table, value: float) -> pa.Table:
     return _threshold_bars(trades, value, "value", lambda source: source.price * source.amount)
 
 
-def _threshold_bars(
-    trades: pa.Table, threshold: float, name: str, weight: Callable[[_Trades], Floats]
-) -> pa.Table:
+def _threshold_bars(trades: pa.Table, threshold: float, name: str, weight: Callable[[_Trades], Floats]) -> pa.Table:
     if not (np.isfinite(threshold) and threshold > 0):
         raise SchemaError(f"{name} must be a number above 0, got {threshold!r}")
     source = _Trades(trades)
@@ -156,7 +154,11 @@ class _Trades:
     def bars(self, starts: Ints, ends: Ints, opened: Ints, closed: Ints) -> pa.Table:
         """Fold each run of trades into a bar."""
         stamp = BAR_SCHEMA.field("open_time").type
-        bought = pa.nulls(len(starts), pa.float64()) if self.bought is None else pa.array(fold(self.bought, starts, ends, "sum"))
+        bought = (
+            pa.nulls(len(starts), pa.float64())
+            if self.bought is None
+            else pa.array(fold(self.bought, starts, ends, "sum"))
+        )
         columns = [
             pa.array([self.names[code] for code in self.code[starts]], pa.string()),
             pa.array(opened).cast(stamp),

@@ -245,9 +245,7 @@ def _checked(table: pa.Table, where: str, on_bad: OnBad, notes: tuple[str, ...])
     names = np.asarray(table.column("symbol").to_pylist(), dtype=object)[whole]
     order = whole[np.lexsort((np.arange(len(whole)), time[whole], names.astype(str)))]
     result = table.take(pa.array(order)).combine_chunks()
-    report = TradeReport(
-        where, len(order), len(same), len(differs), len(backwards), len(bad), tuple(examples), notes
-    )
+    report = TradeReport(where, len(order), len(same), len(differs), len(backwards), len(bad), tuple(examples), notes)
     return result, report
 
 

@@ -115,12 +115,16 @@ def fetch(
     last: Annotated[str | None, typer.Option("--to", help="Last month or day, included [yesterday].")] = None,
     interval: Annotated[str, typer.Option("--interval", "-i", help="Bar length, 1s to 1mo.")] = "1h",
     target: Annotated[Path, typer.Option("--out", "-o", help="Folder that the files go to.")] = Path("bars"),
-    source: Annotated[FetchSource, typer.Option(help="archive: whole months and days; rest: what is newer.")] = "archive",
+    source: Annotated[
+        FetchSource, typer.Option(help="archive: whole months and days; rest: what is newer.")
+    ] = "archive",
     market: Annotated[FetchMarket, typer.Option(help="spot, um (USD-M futures) or cm (coin-M).")] = "spot",
     base_url: Annotated[str | None, typer.Option(help="A mirror of the archive or of the REST API.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Files at the same time.")] = 4,
     timeout: Annotated[float, typer.Option(help="Seconds without data before a connection is given up.")] = 30.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, and no report unless a file failed.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar, and no report unless a file failed.")
+    ] = False,
 ) -> None:
     """Download klines: verified by hash, continued where it broke off. Exit code 4 when some files failed."""
     del exchange
