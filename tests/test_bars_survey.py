@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -105,7 +106,7 @@ def test_coverage_shows_every_hole_and_nothing_else(gone: set[int], cells: int, 
     # what lacks on the map is what lacks
     assert (1 - share).mean() * 400 == pytest.approx(len(gone), abs=1e-6)
     edges = np.linspace(0, 400, len(share) + 1)
-    for cell, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+    for cell, (a, b) in enumerate(itertools.pairwise(edges)):
         touched = any(i < b - 1e-9 and i + 1 > a + 1e-9 for i in gone)
         assert (share[cell] < 1 - 1e-9) == touched
     assert ("█" * len(share) in str(cover)) == (not gone)

@@ -156,7 +156,7 @@ def test_an_answer_that_is_no_klines(text: str) -> None:
 
 
 def test_refusals(server: Server) -> None:
-    with pytest.raises(FetchError, match="HTTP 400.*Invalid symbol") as caught:
+    with pytest.raises(FetchError, match=r"HTTP 400.*Invalid symbol") as caught:
         recent_klines("NOPE", "1h", 5, base_url=server.url)
     assert caught.value.status == 400
     with pytest.raises(SchemaError, match="bars must be at least 1"):

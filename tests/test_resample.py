@@ -6,7 +6,6 @@ import io
 import math
 import os
 import zipfile
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def test_a_hole_stays_a_hole_and_is_reported() -> None:
     assert report.examples[0] == "SIM000 2023-11-14T00:45:00.000: 12 of 15 bars"
     assert "2 partial bucket(s) dropped with 22 bars" in str(report)
     assert "4 bucket(s) without any bar stay gaps" in str(report)
-    with pytest.raises(GapError, match="00:45:00.000: 12 of 15 bars"):
+    with pytest.raises(GapError, match=r"00:45:00.000: 12 of 15 bars"):
         resample(bars, "15m", on_partial="raise")
 
 
@@ -159,7 +158,7 @@ def test_what_cannot_be_resampled(text: str) -> None:
 
 def test_unsorted_bars_are_refused() -> None:
     bars = minutes(10, symbols=2)
-    with pytest.raises(UnsortedError, match="row 3: open_time .* is not after") as caught:
+    with pytest.raises(UnsortedError, match=r"row 3: open_time .* is not after") as caught:
         resample(bars.take([0, 1, 2, 2, 3]), "5m")
     assert (caught.value.row, caught.value.symbol) == (3, "SIM000")
     with pytest.raises(UnsortedError, match="not in one piece"):
@@ -280,9 +279,9 @@ def test_trades_that_are_refused() -> None:
         volume_bars(table, 0)
     with pytest.raises(UnsortedError, match="row 1: time"):
         time_bars(table.take([5, 2]), "1m")
+    price = table.column("price").to_numpy().copy()
+    price[3] = -1
     with pytest.raises(BadBarError, match="row 3: price -1") as caught:
-        price = table.column("price").to_numpy().copy()
-        price[3] = -1
         time_bars(table.set_column(2, "price", pa.array(price)), "1m")
     assert (caught.value.row, caught.value.column, caught.value.value) == (3, "price", -1)
     with pytest.raises(SchemaError, match="no column 'price'"):

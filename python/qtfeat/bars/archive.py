@@ -67,8 +67,8 @@ def fetch_archive(
 ) -> FetchReport:
     """Download klines from the archive into a folder of the same layout.
 
-    Whole months come as monthly files, other days as daily ones; a recent month whose file is not published yet comes as
-    days. Each file is compared with the archive's SHA-256 before it appears under its name, with that hash beside it
+    Whole months come as monthly files, other days as daily ones; a recent month whose file is not published yet comes
+    as days. Each file is compared with the archive's SHA-256 before it appears under its name, with that hash beside it
     (`.CHECKSUM`). Files that are there with the right hash are not asked for again, so a broken-off download is
     continued by the same call.
 

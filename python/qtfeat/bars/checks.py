@@ -159,8 +159,8 @@ def _interval(s: _Series) -> int:
     steps: dict[int, int] = {}
     for first, last in zip(starts, [*starts[1:], len(s.file)], strict=True):
         number = int(s.file[first])
-        distances = np.diff(np.sort(s.time[first:last]))
-        own, share = _most_frequent(distances[distances > 0])
+        distances = _distances(s.time[first:last])
+        own, share = _most_frequent(distances)
         named = _named_interval(s.origin.origins[number].interval)
         if named and own and own < named and share >= 0.5:
             raise SchemaError(
@@ -174,8 +174,13 @@ def _interval(s: _Series) -> int:
         raise SchemaError(f"{s.symbol}: the files hold bars of different intervals ({text}); read them apart")
     if steps:
         return next(iter(steps.values()))
-    distances = np.diff(np.sort(s.time))
-    return _most_frequent(distances[distances > 0])[0]
+    return _most_frequent(_distances(s.time))[0]
+
+
+def _distances(time: Ints) -> Ints:
+    ordered: Ints = np.sort(time)
+    distances: Ints = ordered[1:] - ordered[:-1]
+    return distances[distances > 0]
 
 
 def _named_interval(text: str) -> int:

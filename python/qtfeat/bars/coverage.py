@@ -1,4 +1,4 @@
-"""A map of where bars are: a line per symbol, a cell per stretch of time, filled by the share of bars that are there."""
+"""A map of where bars are: a line per symbol, a cell per stretch of time, filled by the share of bars there."""
 
 from __future__ import annotations
 

@@ -40,12 +40,15 @@ class FetchReport:
         return not self.failed
 
     def __str__(self) -> str:
-        size = self.bytes / 1e6
-        lines = [
-            f"{len(self.fetched):,} file(s) fetched ({size:.1f} MB in {self.seconds:.1f} s), {len(self.kept):,} there "
-            f"already, {len(self.missing):,} not in the archive, {len(self.failed):,} failed, "
-            f"{self.retries:,} request(s) repeated"
-        ]
+        size, seconds = self.bytes / 1e6, self.seconds
+        counts = (
+            f"{len(self.fetched):,} file(s) fetched ({size:.1f} MB in {seconds:.1f} s)",
+            f"{len(self.kept):,} there already",
+            f"{len(self.missing):,} not in the archive",
+            f"{len(self.failed):,} failed",
+            f"{self.retries:,} request(s) repeated",
+        )
+        lines = [", ".join(counts)]
         lines += [f"  not in the archive: {text}" for text in _shown(self.missing)]
         lines += [f"  failed: {text}" for text in _shown([f"{path}: {reason}" for path, reason in self.failed])]
         return "\n".join(lines)

@@ -28,7 +28,7 @@ _ADVICE = {
 }
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """The client was told to stop."""
 
 
@@ -65,7 +65,7 @@ class Reply:
             return None
 
 
-class _Again(Exception):  # noqa: N818
+class _Again(Exception):
     """A failed try; `wait` is what the server asked for in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None, status: int | None = None) -> None:

@@ -73,8 +73,8 @@ def resample(
     """Make bars of a longer interval.
 
     Buckets start at multiples of the interval since 1970-01-01 UTC, weeks on Mondays. A bar belongs to the bucket that
-    its open time is in. A bucket is whole when each bar of the source interval is there; so the first and last ones, and
-    those around a gap, mostly are not.
+    its open time is in. A bucket is whole when each bar of the source interval is there; so the first and last ones,
+    and those around a gap, mostly are not.
 
     Args:
         bars: `BAR_SCHEMA`, sorted by symbol and time, as `read_bars` gives it; columns of klines are folded too.

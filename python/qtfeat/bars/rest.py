@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -168,7 +169,7 @@ def _klines(body: bytes, where: str) -> list[list[Any]]:
         and row[0] < _FIRST_NOT_MS
         for row in page
     )
-    if not sound or any(a[0] >= b[0] for a, b in zip(page, page[1:], strict=False)):
+    if not sound or any(a[0] >= b[0] for a, b in itertools.pairwise(page)):
         raise FetchError(f"{where}: not a list of klines in order of time: {body[:80]!r}", url=where)
     return list(page)
 

@@ -52,9 +52,9 @@ def time_bars(trades: pa.Table, interval: str) -> pa.Table:
 def volume_bars(trades: pa.Table, volume: float) -> pa.Table:
     """Make bars that each hold at least `volume` of the base asset.
 
-    A bar closes with the first millisecond in which the amount since its first trade reaches the threshold. Trades of one
-    millisecond are never divided between bars: so open times strictly increase, and a bar depends only on trades up to
-    its close. What is left at the end fills no bar and is left out.
+    A bar closes with the first millisecond in which the amount since its first trade reaches the threshold. Trades of
+    one millisecond are never divided between bars: so open times strictly increase, and a bar depends only on trades up
+    to its close. What is left at the end fills no bar and is left out.
 
     Args:
         trades: as for `time_bars`.

@@ -44,9 +44,7 @@ def run_items(
         for thread in threads:
             thread.start()
         for number in range(1, len(items) + 1):
-            problem = _wait(done)
-            if problem is not None:
-                raise problem
+            _wait(done)
             if progress is not None:
                 progress(number, len(items))
     except BaseException:
@@ -57,12 +55,16 @@ def run_items(
         raise
 
 
-def _wait(done: SimpleQueue[BaseException | None]) -> BaseException | None:
+def _wait(done: SimpleQueue[BaseException | None]) -> None:
+    """Return when one more item is done; raise what ended the work instead."""
     while True:
         try:
-            return done.get(timeout=_TICK_SECONDS)
+            problem = done.get(timeout=_TICK_SECONDS)
         except Empty:
             continue
+        if problem is not None:
+            raise problem
+        return
 
 
 def _drain(todo: SimpleQueue[Item], work: Callable[[Item], None], done: SimpleQueue[BaseException | None]) -> None:
