@@ -149,8 +149,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("etag", [True, False])
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    ("name", "etag"), [*((name, True) for name in FAULTS), *((name, False) for name in ("truncated", "many"))]
+)
 def test_faults_are_survived(tmp_path: Path, name: str, etag: bool) -> None:
     site, _ = site_of(("BTCUSDT",))
     path = archive_path("BTCUSDT", "1h", "2024-12", "spot")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtfeat.bars.archive import fetch_archive
+from qtfeat.bars.asof import join_asof
 from qtfeat.bars.fetch_report import FetchReport
 from qtfeat.bars.quality import Finding, QualityReport
 from qtfeat.bars.read import read_bars, scan_bars
@@ -26,6 +27,7 @@ __all__ = [
     "dollar_bars",
     "fetch_archive",
     "fetch_recent",
+    "join_asof",
     "read_bars",
     "read_trades",
     "recent_klines",

@@ -144,7 +144,11 @@ def _open(file: Path) -> Any:
     """Return a `ParquetFile`, or a table that is mapped into memory, not read."""
     if file.suffix.lower() in (".parquet", ".pq"):
         return pq.ParquetFile(file)
-    return pa_feather.read_table(file, memory_map=True)
+    with file.open("rb") as start:
+        magic = start.read(6)
+    if magic.startswith((b"ARROW1", b"FEA1")):
+        return pa_feather.read_table(file, memory_map=True)
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
 
 
 def _raw(file: Path, label: str, source: Any, names: list[str]) -> Iterator[pa.RecordBatch]:
