@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from qtfeat.cli import models as models_commands
 from qtfeat.cli.options import By, Features, Numerics, OnBad, SetName, Source, TimeColumn, friendly
 
 Exchange = Literal["binance"]
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(models_commands.app, name="models")
 
 
 def _version(wanted: bool) -> None:
