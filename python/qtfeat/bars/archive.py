@@ -59,7 +59,7 @@ def fetch_archive(
     last: str | None = None,
     *,
     market: str = "spot",
-    base_url: str = ARCHIVE_URL,
+    base_url: str | None = None,
     workers: int = 4,
     policy: Policy | None = None,
     progress: Progress | None = None,
@@ -79,7 +79,7 @@ def fetch_archive(
         first: month or day, `"2023-01"` or `"2023-01-15"`.
         last: month or day, included; default yesterday (UTC).
         market: `"spot"`, `"um"` (USD-M futures) or `"cm"` (coin-M futures).
-        base_url: the archive or a mirror of it.
+        base_url: a mirror; default the archive itself.
         workers: files at the same time, 1..32.
         policy: time limits and retries.
         progress: called with (months and days done, all of them) in the calling thread.
@@ -97,7 +97,7 @@ def fetch_archive(
         raise SchemaError(f"workers must be 1..32, got {workers}")
     today = today or datetime.now(UTC).date()
     periods = list(parse_span(first, last, today - timedelta(days=1)).periods())
-    job = _Job(Path(out), base_url.rstrip("/"), interval, market, today, policy)
+    job = _Job(Path(out), (base_url or ARCHIVE_URL).rstrip("/"), interval, market, today, policy)
     with only_writer(job.out, "download"):
         remove_parts(job.out)
         job.run([(name, period) for period in periods for name in names], workers, progress)

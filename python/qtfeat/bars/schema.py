@@ -94,12 +94,7 @@ def match_columns(
     names = list(names)
     schema = bar_schema(kline_columns=kline_columns)
     found = dict(given or {})
-    for wanted, source in found.items():
-        if wanted not in schema.names or source not in names:
-            raise SchemaError(
-                f"{where}: the column map says {wanted!r} is {source!r}, but the bar columns are "
-                f"{', '.join(schema.names)} and the file has {', '.join(map(repr, names))}"
-            )
+    _refuse_unknown(found, names, schema.names, where)
     by_normal: dict[str, str] = {}
     for name in names:
         by_normal.setdefault(normal(name), name)
@@ -118,6 +113,16 @@ def match_columns(
         text = f"no column {', '.join(map(repr, absent))}, which the features need; found {', '.join(map(repr, names))}"
         raise SchemaError(f"{where}: {text}", column=absent[0])
     return found | {name: name for name in extras if name not in found}
+
+
+def _refuse_unknown(given: Mapping[str, str], names: Sequence[str], targets: Sequence[str], where: str) -> None:
+    """A column map must go from bar columns to columns that are there."""
+    for wanted, source in given.items():
+        if wanted not in targets or source not in names:
+            raise SchemaError(
+                f"{where}: the column map says {wanted!r} is {source!r}, but the bar columns are "
+                f"{', '.join(targets)} and the file has {', '.join(map(repr, names))}"
+            )
 
 
 def _match_volume(by_normal: Mapping[str, str], found: dict[str, str], where: str, symbol: str | None) -> None:
@@ -140,7 +145,7 @@ def _missing_text(where: str, missing: list[str], names: list[str], by_normal: M
     """Say what is missing and what to do about it."""
     text = f"{where}: not OHLCV bars: no column for {', '.join(missing)}; found {', '.join(map(repr, names))}. "
     if any(name in by_normal for name in ("price", "tradeid", "trade_id", "quantity", "amount")):
-        return text + "These look like single trades: build bars from them first."
+        return text + "These look like single trades: build bars from them first, with read_trades and time_bars."
     return text + 'Name the columns, as in columns={"open_time": "...", "open": "..."}.'
 
 

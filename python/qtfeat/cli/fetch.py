@@ -10,7 +10,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from qtfeat.bars import fetch_archive, fetch_recent
-from qtfeat.bars.archive import ARCHIVE_URL
 from qtfeat.bars.http import Policy
 from qtfeat.cli.options import err, out
 from qtfeat.errors import SchemaError
@@ -44,6 +43,26 @@ def fetch(
         raise SchemaError(f"--timeout must be above 0, got {timeout:g}")
     names = [name for given in symbols for name in given.split(",") if name.strip()]
     policy = replace(Policy(), timeout=timeout)
+    call = fetch_archive if source == "archive" else fetch_recent
+    with _bar(quiet=quiet) as bar:
+        task = bar.add_task(f"{source} {interval}", total=None)
+        report = call(
+            *(target, names, interval, first, last),
+            market=market,
+            base_url=base_url,
+            workers=workers,
+            policy=policy,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if not quiet or not report.ok:
+        out.print(f"{target}: {report}", markup=False, highlight=False, soft_wrap=True)
+    if not report.ok:
+        raise typer.Exit(PARTLY_FAILED)
+    if not report.fetched and not report.kept:
+        raise SchemaError(f"nothing was found for {', '.join(names)}; are symbol, market, interval and dates right?")
+
+
+def _bar(*, quiet: bool) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,33 +71,4 @@ def fetch(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True) as bar:
-        task = bar.add_task(f"{source} {interval}", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        if source == "archive":
-            report = fetch_archive(
-                *(target, names, interval, first, last),
-                market=market,
-                base_url=base_url or ARCHIVE_URL,
-                workers=workers,
-                policy=policy,
-                progress=progress,
-            )
-        else:
-            report = fetch_recent(
-                *(target, names, interval, first, last),
-                market=market,
-                base_url=base_url,
-                workers=workers,
-                policy=policy,
-                progress=progress,
-            )
-    if not quiet or not report.ok:
-        out.print(f"{target}: {report}", markup=False, highlight=False, soft_wrap=True)
-    if not report.ok:
-        raise typer.Exit(PARTLY_FAILED)
-    if not report.fetched and not report.kept:
-        raise SchemaError(f"nothing was found for {', '.join(names)}; are symbol, market, interval and dates right?")
+    return Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
