@@ -38,6 +38,9 @@ class Store(Protocol):
     def writing(self, path: str, *, sync: bool) -> Any:
         """Context manager that gives a path or a file to write to; the file is there after the block, or not at all."""
 
+    def rename(self, path: str, target: str) -> None:
+        """Give a file another name in its folder, in the place of what has it."""
+
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
 
@@ -114,6 +117,10 @@ class Local:
                 Path(part).unlink()
             raise
 
+    def rename(self, path: str, target: str) -> None:
+        """Give a file another name in its folder, in the place of what has it."""
+        os.replace(self._at(path), self._at(target))  # noqa: PTH105
+
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
         Path(self._at(path)).unlink(missing_ok=True)
@@ -182,6 +189,10 @@ class Remote:
         yield sink
         self._fs.makedirs(self._at(path).rpartition("/")[0], exist_ok=True)
         self._fs.pipe_file(self._at(path), sink.getvalue().to_pybytes())
+
+    def rename(self, path: str, target: str) -> None:
+        """Give a file another name in its folder, in the place of what has it."""
+        self._fs.mv(self._at(path), self._at(target))
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
