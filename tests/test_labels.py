@@ -32,6 +32,8 @@ def test_against_numpy():
     assert np.array_equal(labels.side[:-7], np.where(expected > 0.01, 2, np.where(expected < -0.01, 0, 1)))
     assert (labels.side[-7:] == -1).all()
     assert not labels.known[-7:].any()
+    opened = np.arange(1000) * np.timedelta64(1, "h") + np.datetime64("1970-01-01", "ns")
+    assert np.array_equal(labels.t, opened + np.timedelta64(1, "h"))
     assert np.array_equal(labels.t_end[:-7], labels.t[7:])
     assert np.isnat(labels.t_end[-7:]).all()
 

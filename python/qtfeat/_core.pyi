@@ -11,6 +11,7 @@ from qtfeat import features
 
 __all__ = [
     "Batches",
+    "Combiner",
     "FeatureSet",
     "Frame",
     "Output",
@@ -298,6 +299,30 @@ def forward_labels(
     close: npt.NDArray[np.float64], horizon: int, threshold: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
     """Forward return, class (-1, 0, 1) and row of the outcome (-1: none) of each row."""
+
+@final
+class Combiner:
+    """The ensemble's arithmetic: a method and a calibration, ready to apply."""
+
+    def __new__(
+        cls,
+        method: str,
+        xgb_weight: float,
+        stack: tuple[list[list[float]], list[float], list[float], float] | None,
+        calibration: str,
+        maps: list[tuple[list[float], list[float]]],
+    ) -> Combiner: ...
+    def apply(
+        self,
+        xgb_cls: npt.NDArray[np.float64],
+        lgbm_cls: npt.NDArray[np.float64],
+        xgb_reg: npt.NDArray[np.float64],
+        lgbm_reg: npt.NDArray[np.float64],
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Probabilities before and after calibration, (n, 3), and the forecast (n,)."""
+
+    def calibrate(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities, (n, 3), for (n, 3)."""
 
 def simulate(
     *,

@@ -97,7 +97,9 @@ class VerifyFailed(QtfeatError):
 
 
 class GateFailed(QtfeatError):
-    """A model that a gate refused."""
+    """A model that a gate refused; `verdicts` are those of all gates, where they are at hand."""
+
+    verdicts: Any = None
 
 
 class RegistryError(QtfeatError):

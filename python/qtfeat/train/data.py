@@ -73,5 +73,5 @@ def prepare(
     X = np.empty((bars.num_rows, len(columns)))
     for i, name in enumerate(columns):
         X[:, i] = out[name].to_numpy()
-    labels = forward_labels(bars, horizon, threshold)
+    labels = forward_labels(bars, horizon, threshold, interval=policy.get("interval"))
     return Dataset(bars, X, labels, columns, np.asarray(~np.isnan(X).any(axis=1)))

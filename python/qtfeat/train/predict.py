@@ -41,14 +41,14 @@ def predict(data: Dataset, models: Ensemble) -> list[Prediction]:
     if len(rows) == 0:
         return []
     probabilities, forecast = models.probabilities(data.X[rows]), models.forecast(data.X[rows])
-    bars = data.bars.select(["symbol", "close"]).take(pa.array(rows)).to_pylist()
+    bars = data.bars.select(["symbol", "open_time", "close"]).take(pa.array(rows)).to_pylist()
     out = []
-    for bar, row, chances, expected in zip(bars, rows, probabilities, forecast, strict=True):
+    for bar, chances, expected in zip(bars, probabilities, forecast, strict=True):
         best = int(chances.argmax())
         out.append(
             Prediction(
                 symbol=bar["symbol"],
-                time=data.labels.t[row],
+                time=np.datetime64(bar["open_time"].replace(tzinfo=None)),
                 close=bar["close"],
                 side=SIDES[best],
                 confidence=float(chances[best]),

@@ -115,7 +115,7 @@ def run_main_job(
     with report.progress("final models", MODELS * config.rounds) as tick:
         models = _fit(dataset, rows, config, tick)
     manifest = describe(dataset, features.fingerprint, set_name, horizon, threshold, config, scores)
-    path = registry.save(out, set_name, models.files(), manifest)
+    path = registry.publish(out, set_name, models.files(), manifest)
     clock.lap("final models")
     report.line(f"saved: {path}")
     predictions = predict(dataset, _load(path, features.fingerprint, config))
@@ -175,5 +175,5 @@ def _score(data: Dataset, fold: int, train_rows: int, test: Rows, models: Ensemb
 
 def _load(path: Path, fingerprint: str, config: TrainConfig) -> Ensemble:
     """Read the models back from disk, so that what predicts is what was saved."""
-    saved = registry.load(path, fingerprint=fingerprint)
+    saved = registry.load_folder(path, fingerprint=fingerprint)
     return Ensemble.from_files(saved.files, config)

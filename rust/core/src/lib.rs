@@ -15,6 +15,7 @@ pub mod block;
 pub mod catalog;
 pub mod cpu;
 pub mod dim;
+pub mod ensemble;
 pub mod error;
 pub mod expr;
 pub mod fault;

@@ -5,6 +5,7 @@ mod arrays;
 mod arrow;
 mod batches;
 mod compute;
+mod ensemble;
 mod error;
 mod features;
 mod labels;
@@ -22,6 +23,8 @@ mod _core {
     use crate::batches::Batches;
     #[pymodule_export]
     use crate::compute::{compute_arrays, compute_table};
+    #[pymodule_export]
+    use crate::ensemble::Combiner;
     #[pymodule_export]
     use crate::features::{FeatureSet, catalog_rows, cpu, release_memory};
     #[pymodule_export]

@@ -1,0 +1,443 @@
+"""The engine in one process: closed bars in, gated signals out. It needs no HTTP and places no orders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qtfeat._times import interval_ns, scalar_ns, unit_ns
+from qtfeat.errors import BadBarError, SchemaError, SnapshotError
+from qtfeat.serve.lane import Lane, Model
+from qtfeat.serve.paper import Book, Closed
+from qtfeat.serve.policy import Decision, Opinion, Policy
+from qtfeat.serve.signal import Signal
+from qtfeat.serve.state import decode, encode, write_atomically
+
+Floats = npt.NDArray[np.float64]
+_NEVER = np.iinfo(np.int64).min
+_FIELDS = ("open", "high", "low", "close", "volume")
+
+
+class Engine:
+    """Signals of a universe of symbols, one closed bar at a time.
+
+    Bars of a symbol must come in order. A bar that is not newer than the symbol's last one is not taken: it counts as
+    `duplicate` (same time, same values), `conflict` (same time, other values) or `late`. So whoever replays bars after
+    a restart gets no second signal for any. A bar that fails the checks of the features counts as `bad` and, with
+    `on_bad="raise"`, is not taken either; the other symbols' bars are. Bars missing between two are counted as `gap`
+    and handled by `on_gap`, as in `qf.Stream`.
+
+    Every signal is a function of the bars taken, the model and the policy: no clock is read. A model is stale when the
+    bar's close lies past its expiry.
+
+    Args:
+        model: the production model.
+        symbols: the universe.
+        interval: length of a bar, such as `"1h"`.
+        policy: how predictions become signals; the shipped one by default.
+        shadow: a second model; it sees every bar, and its signals only lie in `shadow_signals`.
+        on_bad: `"raise"`, `"null"` or `"reset"`; must be what the model was trained with.
+        on_gap: `"ignore"` or `"reset"`; the same.
+        state: file of the state; None keeps none.
+        snapshot_every: bars between two snapshots.
+
+    Raises:
+        FingerprintMismatch: the model's features are not those of this package.
+        SchemaError: no or doubled symbols, a bad setting.
+
+    Attributes:
+        counters: events by name: `taken`, `duplicate`, `conflict`, `late`, `gap`, `bad`, `snapshots`.
+        closed: paper positions that ended with the last bars.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        symbols: Iterable[str],
+        *,
+        interval: str,
+        policy: Policy | None = None,
+        shadow: Model | None = None,
+        on_bad: str = "raise",
+        on_gap: str = "ignore",
+        state: str | Path | None = None,
+        snapshot_every: int = 500,
+    ) -> None:
+        self.symbols = tuple(symbols)
+        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
+            raise SchemaError("an engine needs at least one symbol, each named once")
+        if on_gap not in ("ignore", "reset"):
+            raise SchemaError(f"on_gap must be 'ignore' or 'reset', got {on_gap!r}")
+        if snapshot_every < 1:
+            raise SchemaError(f"snapshot_every must be at least 1, got {snapshot_every}")
+        self.policy = policy or Policy()
+        self.interval_ns = interval_ns(interval)
+        self._stream = {"on_bad": on_bad, "on_gap": on_gap, "interval": interval}
+        self._on_bad = on_bad
+        self._row = {symbol: row for row, symbol in enumerate(self.symbols)}
+        self._lane = Lane(model, self.symbols, **self._stream)
+        self._shadow = Lane(shadow, self.symbols, **self._stream) if shadow else None
+        self._book = Book(self.policy.settings["select"]["hold_bars"])
+        self._last_time = np.full(len(self.symbols), _NEVER, dtype=np.int64)
+        self._last_bar = np.full((len(self.symbols), 5), np.nan)
+        self._seen = np.zeros(len(self.symbols), dtype=np.int64)
+        self._state = None if state is None else Path(state)
+        self._every, self._since = snapshot_every, 0
+        self.counters: Counter[str] = Counter()
+        self.signals: dict[str, Signal] = {}
+        self.shadow_signals: dict[str, Signal] = {}
+        self.closed: list[Closed] = []
+
+    # --- bars in, signals out -----------------------------------------------------------------------------------
+
+    def on_bar(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any = None) -> Signal | None:
+        """Take one closed bar.
+
+        Args:
+            symbol: one of the universe.
+            bar: a mapping with open, high, low, close, volume (and `open_time` unless `time` is given), or the five.
+            time: open time of the bar.
+
+        Returns:
+            Its signal; None if the bar was not taken (see the class).
+
+        Raises:
+            SchemaError: an unknown symbol, a field that is missing or no number, no time.
+        """
+        bars, times = self._one(symbol, bar, time)
+        found = self._take(bars, times)
+        return found[0] if found else None
+
+    def on_bars(self, ohlcv: npt.ArrayLike, time: Any) -> list[Signal]:
+        """Take one closed bar of many symbols: one cycle of ranking and selection.
+
+        Args:
+            ohlcv: (S, 5) float64, five NaN for a symbol without a bar now.
+            time: open time, one for all or one per symbol.
+
+        Returns:
+            Signals of the symbols whose bar was taken, in the order of the universe.
+        """
+        bars = np.array(ohlcv, dtype=np.float64)
+        if bars.shape != (len(self.symbols), 5):
+            raise SchemaError(f"bars have shape {bars.shape}, expected {(len(self.symbols), 5)}")
+        return self._take(bars, self._times(time))
+
+    def peek(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any = None) -> Signal:
+        """Return the signal that a forming bar would give if it closed now; nothing changes."""
+        bars, times = self._one(symbol, bar, time)
+        row = self._row[symbol]
+        if times[row] <= self._last_time[row]:
+            raise SchemaError(f"{symbol}: the forming bar is not newer than the last closed one")
+        rows = self._lane.peek(bars, times)
+        opinions = self._lane.opinions(rows, [row], bars[:, 3], learn=False)
+        decided = self.policy.decide(opinions, halt=self._halt(self._lane, int(times[row])))
+        return self._signal(self._lane, opinions[0], decided[0], int(times[row]), forming=True)
+
+    def warm_up(self, bars: Any) -> int:
+        """Show the engine history: features and readiness advance, no signal is made and no position opened.
+
+        Args:
+            bars: anything Arrow in the bar schema, any symbols (others than the universe are left out), sorted by time
+                within each.
+
+        Returns:
+            Bars taken.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+
+        table = bars if isinstance(bars, pa.Table) else pa.table(bars)
+        names = table["symbol"].to_pylist()
+        rows = np.array([self._row.get(name, -1) for name in names], dtype=np.int64)
+        times = table["open_time"].cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()).to_numpy()
+        values = np.stack([table[name].cast(pa.float64()).to_numpy() for name in _FIELDS], axis=1)
+        keep = np.flatnonzero(rows >= 0)
+        keep = keep[np.argsort(times[keep], kind="stable")]
+        before = self.counters["taken"]
+        for group in np.split(keep, np.flatnonzero(np.diff(times[keep])) + 1):
+            if len(group) == 0:
+                continue
+            block = np.full((len(self.symbols), 5), np.nan)
+            stamps = np.full(len(self.symbols), _NEVER, dtype=np.int64)
+            block[rows[group]], stamps[rows[group]] = values[group], times[group]
+            self._push(block, stamps)
+        return self.counters["taken"] - before
+
+    # --- what it knows ------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The production model."""
+        return self._lane.model
+
+    @property
+    def shadow(self) -> Model | None:
+        """The shadow model."""
+        return self._shadow.model if self._shadow else None
+
+    @property
+    def positions(self) -> dict[str, Any]:
+        """Open paper positions by symbol, as JSON values."""
+        return self._book.state()
+
+    def ready(self, digits: float = 4) -> dict[str, bool]:
+        """Tell per symbol whether it has seen enough bars for its features to be right to `digits` digits."""
+        needed = self.model.features.bars_for(digits=digits)
+        return {symbol: bool(self._seen[row] >= needed) for symbol, row in self._row.items()}
+
+    def features(self, symbol: str) -> dict[str, float]:
+        """Return the features of the symbol's last bar; NaN in warm-up, empty before the first."""
+        rows = getattr(self, "_features", None)
+        if rows is None:
+            return {}
+        values = rows[self._row[symbol], : len(self._lane.columns)]
+        return dict(zip(self._lane.columns, map(float, values), strict=True))
+
+    # --- another model, another process -------------------------------------------------------------------------
+
+    def swap(self, model: Model, *, shadow: bool = False, history: Any = None) -> None:
+        """Put another model in place between two bars.
+
+        With the same features it goes on from the present state. With others its features are warmed up with
+        `history` (bars as in `warm_up`); without it the symbols are in warm-up again.
+        """
+        lane = Lane(model, self.symbols, **self._stream)
+        old = self._shadow if shadow else self._lane
+        donors = [donor for donor in (old, self._lane, self._shadow) if donor is not None]
+        same = next((d for d in donors if d.model.fingerprint == lane.model.fingerprint), None)
+        if same is not None:
+            lane.restore({**same.state(), "model": same.id})
+        elif history is not None:
+            helper = Engine(
+                model,
+                self.symbols,
+                interval=str(self._stream["interval"]),
+                policy=self.policy,
+                on_bad=self._on_bad,
+                on_gap=str(self._stream["on_gap"]),
+            )
+            helper.warm_up(history)
+            lane.restore(helper._lane.state())
+        if shadow:
+            self._shadow = lane
+        else:
+            self._lane = lane
+
+    def drop_shadow(self) -> None:
+        """Have no shadow model."""
+        self._shadow = None
+        self.shadow_signals = {}
+
+    def snapshot(self) -> bytes:
+        """Return everything needed to go on in another process, as checksummed bytes."""
+        production = self._lane.state()
+        shadow = self._shadow.state() if self._shadow else None
+        values = {
+            "symbols": self.symbols,
+            "interval_ns": self.interval_ns,
+            "last_time": self._last_time.tolist(),
+            "last_bar": self._last_bar.tobytes().hex(),
+            "seen": self._seen.tolist(),
+            "book": self._book.state(),
+            "counters": dict(self.counters),
+            "lane": {"model": production["model"], "drift": production["drift"]},
+            "shadow": shadow and {"model": shadow["model"], "drift": shadow["drift"]},
+        }
+        parts = {"lane": production["panel"]}
+        if shadow:
+            parts["shadow"] = shadow["panel"]
+        return encode(values, parts)
+
+    def restore(self, data: bytes) -> None:
+        """Go on where `snapshot` was taken, with the same universe and features.
+
+        Raises:
+            SnapshotError: damaged bytes, another universe or interval, or features of another set.
+        """
+        values, parts = decode(data)
+        try:
+            if tuple(values["symbols"]) != self.symbols or values["interval_ns"] != self.interval_ns:
+                raise SnapshotError("the state is of another universe or interval")
+            last_bar = np.frombuffer(bytes.fromhex(values["last_bar"])).reshape(len(self.symbols), 5)
+            self._lane.restore({**values["lane"], "panel": parts["lane"]})
+            if self._shadow and values["shadow"]:
+                self._shadow.restore({**values["shadow"], "panel": parts["shadow"]})
+            self._last_time = np.array(values["last_time"], dtype=np.int64)
+            self._last_bar = last_bar.copy()
+            self._seen = np.array(values["seen"], dtype=np.int64)
+            self._book.restore(values["book"])
+            self.counters = Counter(values["counters"])
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, SnapshotError):
+                raise
+            raise SnapshotError(f"the state does not fit this engine: {error}") from error
+
+    def load(self) -> bool:
+        """Restore from the state file; return whether there was one."""
+        if self._state is None or not self._state.exists():
+            return False
+        self.restore(self._state.read_bytes())
+        return True
+
+    def save(self) -> None:
+        """Write the state file, whole or not at all."""
+        if self._state is not None:
+            write_atomically(self._state, self.snapshot())
+            self.counters["snapshots"] += 1
+            self._since = 0
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _take(self, bars: Floats, times: npt.NDArray[np.int64]) -> list[Signal]:
+        taken, rows, shadow_rows = self._push(bars, times)
+        if not taken:
+            return []
+        self.closed = []
+        for row in taken:
+            self._end(self._book.bar(self.symbols[row], int(times[row]), *(float(x) for x in bars[row, 1:4])))
+        found = self._decide(self._lane, rows, taken, bars, times, frozenset(self._book.open))
+        for signal, decision in found:
+            self._end(self._book.signal(decision, signal.time_ns, signal.close))
+            self.signals[signal.symbol] = signal
+        if self._shadow is not None and shadow_rows is not None:
+            for signal, _ in self._decide(self._shadow, shadow_rows, taken, bars, times, frozenset()):
+                self.shadow_signals[signal.symbol] = signal
+        self._since += len(taken)
+        if self._since >= self._every:
+            self.save()
+        return [signal for signal, _ in found]
+
+    def _end(self, closed: Closed | None) -> None:
+        if closed is not None:
+            self.closed.append(closed)
+
+    def _decide(
+        self,
+        lane: Lane,
+        rows: Floats,
+        taken: list[int],
+        bars: Floats,
+        times: npt.NDArray[np.int64],
+        held: frozenset[str],
+    ) -> list[tuple[Signal, Decision]]:
+        opinions = lane.opinions(rows, taken, bars[:, 3])
+        halt = self._halt(lane, int(times[taken].max()))
+        decided = self.policy.decide(opinions, open_symbols=held, halt=halt)
+        return [
+            (self._signal(lane, opinion, decision, int(times[row])), decision)
+            for row, opinion, decision in zip(taken, opinions, decided, strict=True)
+        ]
+
+    def _push(self, bars: Floats, times: npt.NDArray[np.int64]) -> tuple[list[int], Floats, Floats | None]:
+        """Advance the features by what is new; return the rows taken, and the features."""
+        taken = self._new(bars, times)
+        rows = np.empty((0, 0))
+        while taken:
+            try:
+                rows = self._lane.push(bars, times)
+                break
+            except BadBarError as error:
+                # One symbol's bad bar must not cost the others theirs. A refused push has changed nothing.
+                bad = self._row[str(error.symbol)]
+                self.counters["bad"] += 1
+                taken.remove(bad)
+                bars[bad], times[bad] = np.nan, _NEVER
+        if not taken:
+            return [], rows, None
+        shadow_rows = self._shadow.push(bars, times) if self._shadow else None
+        gaps = (self._last_time[taken] != _NEVER) & (times[taken] - self._last_time[taken] > self.interval_ns)
+        self.counters["gap"] += int(gaps.sum())
+        self.counters["taken"] += len(taken)
+        self._last_time[taken] = times[taken]
+        self._last_bar[taken] = bars[taken]
+        self._seen[taken] += 1
+        self._features = rows
+        return taken, rows, shadow_rows
+
+    def _new(self, bars: Floats, times: npt.NDArray[np.int64]) -> list[int]:
+        """Return the rows with a bar newer than their last; make the others absent."""
+        taken = []
+        for row in np.flatnonzero(~np.isnan(bars).all(axis=1)):
+            if times[row] > self._last_time[row]:
+                taken.append(int(row))
+                continue
+            if times[row] < self._last_time[row]:
+                self.counters["late"] += 1
+            else:
+                same = np.array_equal(bars[row], self._last_bar[row])
+                self.counters["duplicate" if same else "conflict"] += 1
+            bars[row] = np.nan
+        return taken
+
+    def _halt(self, lane: Lane, time_ns: int) -> str:
+        expires = lane.model.expires_after_ns
+        if expires is not None and time_ns + self.interval_ns > expires:
+            return f"the model {lane.id} is stale: it expired at {np.datetime64(expires, 'ns').astype('datetime64[s]')}"
+        return ""
+
+    def _signal(
+        self, lane: Lane, opinion: Opinion, decision: Decision, time_ns: int, *, forming: bool = False
+    ) -> Signal:
+        return Signal(
+            symbol=opinion.symbol,
+            time_ns=time_ns,
+            close=opinion.close,
+            side=decision.side,
+            confidence=decision.confidence,
+            source=decision.source,
+            reason=decision.reason,
+            selected=decision.selected,
+            p=opinion.p,
+            score=None if opinion.p is None else opinion.score,
+            drift=opinion.drift,
+            leverage=decision.leverage,
+            notional=decision.notional,
+            stop=decision.stop,
+            target=decision.target,
+            model=lane.id,
+            fingerprint=lane.model.fingerprint,
+            policy=self.policy.hash,
+            forming=forming,
+        )
+
+    def _one(
+        self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any
+    ) -> tuple[Floats, npt.NDArray[np.int64]]:
+        row = self._row.get(symbol)
+        if row is None:
+            raise SchemaError(f"symbol {symbol!r} is not in the universe of {len(self.symbols)} symbols")
+        if isinstance(bar, Mapping):
+            time = bar.get("open_time") if time is None else time
+            missing = [name for name in _FIELDS if name not in bar]
+            if missing:
+                raise SchemaError(f"{symbol}: the bar has no {missing[0]!r}", column=missing[0])
+            bar = [bar[name] for name in _FIELDS]
+        bars = np.full((len(self.symbols), 5), np.nan)
+        try:
+            bars[row] = np.asarray(bar, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"{symbol}: a bar is five numbers (open, high, low, close, volume): {error}") from error
+        if np.isnan(bars[row]).all():
+            raise SchemaError(f"{symbol}: the bar is empty")
+        times = np.full(len(self.symbols), _NEVER, dtype=np.int64)
+        times[row] = self._ns(time)
+        return bars, times
+
+    def _times(self, time: Any) -> npt.NDArray[np.int64]:
+        array = np.asarray(time)
+        if array.ndim == 0:
+            return np.full(len(self.symbols), self._ns(time), dtype=np.int64)
+        if array.shape != (len(self.symbols),):
+            raise SchemaError(f"times have shape {array.shape}, expected one or {len(self.symbols)}")
+        return array.astype("datetime64[ns]").astype(np.int64) if array.dtype.kind == "M" else array.astype(np.int64)
+
+    @staticmethod
+    def _ns(time: Any) -> int:
+        if time is None:
+            raise SchemaError("the bar has no time: give `open_time`")
+        return scalar_ns(time, unit_ns("ns"))

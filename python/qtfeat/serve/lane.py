@@ -1,0 +1,143 @@
+"""One model on a universe of symbols: its features, its predictions, its drift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from qtfeat._core import PanelStream
+from qtfeat.errors import FingerprintMismatch, SchemaError
+from qtfeat.features import FeatureSet
+from qtfeat.serve.drift import Drift
+from qtfeat.serve.policy import Opinion
+
+Floats = npt.NDArray[np.float64]
+
+# What the policy reads beside the model's own features; named so that no spec of a model can meet them.
+_BESIDE = ("policy_rsi = rsi(14)", "policy_volatility = volatility(20)")
+
+
+class Model(Protocol):
+    """What the engine needs of a model; `qtfeat.serve.model.ServedModel` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    @property
+    def version(self) -> str:
+        """Version in the registry."""
+
+    @property
+    def features(self) -> FeatureSet:
+        """The features it was trained on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Their fingerprint, as the manifest has it."""
+
+    @property
+    def expires_after_ns(self) -> int | None:
+        """When it is stale, nanoseconds since 1970 UTC; None for never."""
+
+    @property
+    def reference(self) -> dict[str, Any] | None:
+        """Deciles of the training inputs, for the drift index; None if it has none."""
+
+    def predict(self, X: Floats) -> tuple[Floats, Floats]:
+        """Return calibrated probabilities (n, 3) and forecasts (n,) for rows (n, F) without NaN."""
+
+
+class Lane:
+    """A model and the stream of its features.
+
+    Args:
+        model: the model.
+        symbols: the universe, in row order.
+        policy: `on_bad`, `on_gap`, `interval` of the stream.
+
+    Raises:
+        FingerprintMismatch: the model's features are not those that this version of the package computes.
+    """
+
+    def __init__(self, model: Model, symbols: Sequence[str], **policy: Any) -> None:
+        own = model.features
+        if own.fingerprint != model.fingerprint:
+            raise FingerprintMismatch(
+                f"model {model.name}/{model.version} was trained on features {model.fingerprint}, here they are "
+                f"{own.fingerprint}",
+                expected=model.fingerprint,
+                found=own.fingerprint,
+            )
+        self.model = model
+        self.columns = tuple(own.columns)
+        both = FeatureSet([*own.specs, *_BESIDE], numerics=own.numerics, eps=own.eps, fill=None)  # type: ignore[arg-type]
+        if tuple(both.columns[: len(self.columns)]) != self.columns:
+            raise SchemaError(f"features of {model.name} cannot stand beside the policy's: {both.columns}")
+        self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
+        self.symbols = tuple(symbols)
+        self._features = both
+        self.drift = Drift(model.reference, len(self.columns)) if model.reference else None
+
+    @property
+    def id(self) -> str:
+        """`name/version`."""
+        return f"{self.model.name}/{self.model.version}"
+
+    def push(self, bars: Floats, times: npt.NDArray[np.int64]) -> Floats:
+        """Push one bar per symbol, (S, 5), five NaN where there is none, and return features and extras, (S, F + 2)."""
+        return self.panel.push(bars, times)
+
+    def opinions(self, rows: Floats, which: Sequence[int], closes: Floats, *, learn: bool = True) -> list[Opinion]:
+        """Predict some symbols.
+
+        Args:
+            rows: what `push` returned.
+            which: rows of the symbols with a bar now.
+            closes: their closes, by row.
+            learn: whether the rows count for the drift index.
+        """
+        width = len(self.columns)
+        X = rows[which]
+        complete = ~np.isnan(X[:, :width]).any(axis=1)
+        ready = np.flatnonzero(complete)
+        p, score = self.model.predict(np.ascontiguousarray(X[ready, :width])) if len(ready) else (X[:0, :3], X[:0, 0])
+        place = {int(row): k for k, row in enumerate(ready)}
+        out = []
+        for i, row in enumerate(which):
+            k = place.get(i)
+            drift = 0.0
+            if self.drift is not None:
+                drift = self.drift.update(X[i, :width]) if learn and k is not None else self.drift.index
+            out.append(
+                Opinion(
+                    symbol=self.symbols[row],
+                    p=None if k is None else (float(p[k, 0]), float(p[k, 1]), float(p[k, 2])),
+                    score=float("nan") if k is None else float(score[k]),
+                    rsi=float(X[i, width]),
+                    volatility=float(X[i, width + 1]),
+                    close=float(closes[row]),
+                    drift=drift,
+                )
+            )
+        return out
+
+    def peek(self, bars: Floats, times: npt.NDArray[np.int64]) -> Floats:
+        """Return what `push` would, and change nothing."""
+        return self.panel.clone().push(bars, times)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes: `panel` in bytes, the rest JSON values."""
+        return {"model": self.id, "panel": self.panel.snapshot(), "drift": self.drift.state() if self.drift else None}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with the same features."""
+        self.panel = PanelStream.restore(self._features, state["panel"], time_unit="ns")
+        if tuple(self.panel.symbols) != self.symbols:
+            raise SchemaError(f"the snapshot is of {self.panel.symbols}, not of {list(self.symbols)}")
+        # Another version may have other deciles: its drift starts anew.
+        if self.drift is not None and state["drift"] is not None and state["model"] == self.id:
+            self.drift.restore(state["drift"])
