@@ -72,7 +72,6 @@ class Local:
 
     def __init__(self, root: str) -> None:
         self.root = str(Path(root))
-        self._known: set[str] = set()
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}"
@@ -101,9 +100,7 @@ class Local:
         """Give the path of a temporary file; rename it on success, remove it on any exception."""
         target = self._at(path)
         folder, _, name = target.rpartition("/")
-        if folder not in self._known:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._known.add(folder)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         part = f"{folder}/.{name.lstrip('.')}.{os.getpid()}-{threading.get_ident()}{PART}"
         try:
             yield part
