@@ -16,8 +16,7 @@ SETTINGS: dict[str, Any] = {
     "compression_level": 1,
     "use_dictionary": ["symbol"],
     "write_statistics": True,
-    "version": "2.6",
-    "store_schema": True,
+    "write_page_checksum": True,
 }
 
 
@@ -29,3 +28,14 @@ def writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 def reader(data: pa.Buffer) -> pq.ParquetFile:
     """The Parquet file in a buffer."""
     return pq.ParquetFile(pa.BufferReader(data))
+
+
+def sound(data: pa.Buffer) -> bool:
+    """True if the file can be read and every page has the checksum that it was written with."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        for group in range(file.num_row_groups):
+            file.read_row_group(group, use_threads=False)
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True

@@ -109,7 +109,7 @@ def run_backfill(
         executor: where to work instead of threads, such as `Dask("tcp://...")`.
         name: the set's name in the folder; default its own name, or "custom".
         replace_settings: compute anew where the folder was made with another dtype or policy.
-        check: read the features that are there, and compare their hashes, instead of their sizes.
+        check: read the features that are there and verify their checksums; without it their sizes are compared.
         progress: shows how far it is.
         stop: asked between months; True ends the run cleanly.
 

@@ -20,14 +20,12 @@ class State:
         key: what the month was computed from, see `keys`.
         rows: bars of the symbol up to and with this month.
         size: bytes of the month's features; None where only the snapshot was wanted.
-        sha256: of those bytes.
         snapshot: of the engine.
     """
 
     key: str
     rows: int
     size: int | None
-    sha256: str | None
     snapshot: bytes
 
 
@@ -38,7 +36,7 @@ def state_path(folder: str, month: str) -> str:
 
 def save(store: Store, path: str, state: State) -> None:
     """Write a state, whole or not at all."""
-    head = {"format": _FORMAT, "key": state.key, "rows": state.rows, "size": state.size, "sha256": state.sha256}
+    head = {"format": _FORMAT, "key": state.key, "rows": state.rows, "size": state.size}
     write(store, path, json.dumps(head).encode() + b"\n" + state.snapshot, sync=False)
 
 
@@ -49,7 +47,7 @@ def load(store: Store, path: str) -> State | None:
         told = json.loads(head)
         if told["format"] != _FORMAT:
             return None
-        return State(told["key"], int(told["rows"]), told["size"], told["sha256"], snapshot)
+        return State(told["key"], int(told["rows"]), told["size"], snapshot)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
