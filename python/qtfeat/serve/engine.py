@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from qtfeat._times import interval_ns, scalar_ns, unit_ns
 from qtfeat.errors import BadBarError, SchemaError, SnapshotError
@@ -20,6 +21,7 @@ from qtfeat.serve.state import decode, encode, write_atomically
 
 Floats = npt.NDArray[np.float64]
 _NEVER = np.iinfo(np.int64).min
+Bars = dict[int, list[float]]
 _FIELDS = ("open", "high", "low", "close", "volume")
 
 
@@ -83,9 +85,11 @@ class Engine:
         self._lane = Lane(model, self.symbols, **self._stream)
         self._shadow = Lane(shadow, self.symbols, **self._stream) if shadow else None
         self._book = Book(self.policy.settings["select"]["hold_bars"])
-        self._last_time = np.full(len(self.symbols), _NEVER, dtype=np.int64)
-        self._last_bar = np.full((len(self.symbols), 5), np.nan)
-        self._seen = np.zeros(len(self.symbols), dtype=np.int64)
+        # Plain lists: one bar of one symbol is the common case, and NumPy costs a microsecond per touch.
+        self._last_time = [_NEVER] * len(self.symbols)
+        self._last_bar: list[list[float]] = [[] for _ in self.symbols]
+        self._seen = [0] * len(self.symbols)
+        self._features: Floats = np.full((len(self.symbols), 0), np.nan)
         self._state = None if state is None else Path(state)
         self._every, self._since = snapshot_every, 0
         self.counters: Counter[str] = Counter()
@@ -109,8 +113,8 @@ class Engine:
         Raises:
             SchemaError: an unknown symbol, a field that is missing or no number, no time.
         """
-        bars, times = self._one(symbol, bar, time)
-        found = self._take(bars, times)
+        row, values, time_ns = self._one(symbol, bar, time)
+        found = self._take({row: values}, {row: time_ns})
         return found[0] if found else None
 
     def on_bars(self, ohlcv: npt.ArrayLike, time: Any) -> list[Signal]:
@@ -123,21 +127,22 @@ class Engine:
         Returns:
             Signals of the symbols whose bar was taken, in the order of the universe.
         """
-        bars = np.array(ohlcv, dtype=np.float64)
+        bars = np.asarray(ohlcv, dtype=np.float64)
         if bars.shape != (len(self.symbols), 5):
             raise SchemaError(f"bars have shape {bars.shape}, expected {(len(self.symbols), 5)}")
-        return self._take(bars, self._times(time))
+        present = np.flatnonzero(~np.isnan(bars).all(axis=1)).tolist()
+        times = self._times(time)
+        return self._take({row: bars[row].tolist() for row in present}, {row: times[row] for row in present})
 
     def peek(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any = None) -> Signal:
         """Return the signal that a forming bar would give if it closed now; nothing changes."""
-        bars, times = self._one(symbol, bar, time)
-        row = self._row[symbol]
-        if times[row] <= self._last_time[row]:
+        row, values, time_ns = self._one(symbol, bar, time)
+        if time_ns <= self._last_time[row]:
             raise SchemaError(f"{symbol}: the forming bar is not newer than the last closed one")
-        rows = self._lane.peek(bars, times)
-        opinions = self._lane.opinions(rows, [row], bars[:, 3], learn=False)
-        decided = self.policy.decide(opinions, halt=self._halt(self._lane, int(times[row])))
-        return self._signal(self._lane, opinions[0], decided[0], int(times[row]), forming=True)
+        rows = self._lane.peek(*self._block({row: values}, {row: time_ns}))
+        opinions = self._lane.opinions(rows, [row], {row: values}, learn=False)
+        decided = self.policy.decide(opinions, halt=self._halt(self._lane, time_ns))
+        return self._signal(self._lane, opinions[0], decided[0], time_ns, forming=True)
 
     def warm_up(self, bars: Any) -> int:
         """Show the engine history: features and readiness advance, no signal is made and no position opened.
@@ -149,8 +154,6 @@ class Engine:
         Returns:
             Bars taken.
         """
-        import pyarrow as pa  # noqa: PLC0415
-
         table = bars if isinstance(bars, pa.Table) else pa.table(bars)
         names = table["symbol"].to_pylist()
         rows = np.array([self._row.get(name, -1) for name in names], dtype=np.int64)
@@ -162,10 +165,8 @@ class Engine:
         for group in np.split(keep, np.flatnonzero(np.diff(times[keep])) + 1):
             if len(group) == 0:
                 continue
-            block = np.full((len(self.symbols), 5), np.nan)
-            stamps = np.full(len(self.symbols), _NEVER, dtype=np.int64)
-            block[rows[group]], stamps[rows[group]] = values[group], times[group]
-            self._push(block, stamps)
+            who = rows[group].tolist()
+            self._push(dict(zip(who, values[group].tolist(), strict=True)), dict.fromkeys(who, int(times[group[0]])))
         return self.counters["taken"] - before
 
     # --- what it knows ------------------------------------------------------------------------------------------
@@ -192,8 +193,8 @@ class Engine:
 
     def features(self, symbol: str) -> dict[str, float]:
         """Return the features of the symbol's last bar; NaN in warm-up, empty before the first."""
-        rows = getattr(self, "_features", None)
-        if rows is None:
+        rows = self._features
+        if rows.shape[1] == 0:
             return {}
         values = rows[self._row[symbol], : len(self._lane.columns)]
         return dict(zip(self._lane.columns, map(float, values), strict=True))
@@ -240,9 +241,9 @@ class Engine:
         values = {
             "symbols": self.symbols,
             "interval_ns": self.interval_ns,
-            "last_time": self._last_time.tolist(),
-            "last_bar": self._last_bar.tobytes().hex(),
-            "seen": self._seen.tolist(),
+            "last_time": self._last_time,
+            "last_bar": [[value.hex() for value in bar] for bar in self._last_bar],
+            "seen": self._seen,
             "book": self._book.state(),
             "counters": dict(self.counters),
             "lane": {"model": production["model"], "drift": production["drift"]},
@@ -263,16 +264,18 @@ class Engine:
         try:
             if tuple(values["symbols"]) != self.symbols or values["interval_ns"] != self.interval_ns:
                 raise SnapshotError("the state is of another universe or interval")
-            last_bar = np.frombuffer(bytes.fromhex(values["last_bar"])).reshape(len(self.symbols), 5)
+            last_time = [int(time) for time in values["last_time"]]
+            last_bar = [list(map(float.fromhex, bar)) for bar in values["last_bar"]]
+            seen = [int(count) for count in values["seen"]]
+            counters = Counter({str(name): int(count) for name, count in values["counters"].items()})
+            if not len(last_time) == len(last_bar) == len(seen) == len(self.symbols):
+                raise SnapshotError("the state is of another number of symbols")
+            self._book.restore(values["book"])
             self._lane.restore({**values["lane"], "panel": parts["lane"]})
             if self._shadow and values["shadow"]:
                 self._shadow.restore({**values["shadow"], "panel": parts["shadow"]})
-            self._last_time = np.array(values["last_time"], dtype=np.int64)
-            self._last_bar = last_bar.copy()
-            self._seen = np.array(values["seen"], dtype=np.int64)
-            self._book.restore(values["book"])
-            self.counters = Counter(values["counters"])
-        except (KeyError, TypeError, ValueError) as error:
+            self._last_time, self._last_bar, self._seen, self.counters = last_time, last_bar, seen, counters
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, SnapshotError):
                 raise
             raise SnapshotError(f"the state does not fit this engine: {error}") from error
@@ -293,21 +296,21 @@ class Engine:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _take(self, bars: Floats, times: npt.NDArray[np.int64]) -> list[Signal]:
-        taken, rows, shadow_rows = self._push(bars, times)
-        if not taken:
+    def _take(self, bars: Bars, times: dict[int, int]) -> list[Signal]:
+        rows, shadow_rows = self._push(bars, times)
+        if not bars:
             return []
         self.closed = []
-        for row in taken:
-            self._end(self._book.bar(self.symbols[row], int(times[row]), *(float(x) for x in bars[row, 1:4])))
-        found = self._decide(self._lane, rows, taken, bars, times, frozenset(self._book.open))
+        for row, bar in bars.items():
+            self._end(self._book.bar(self.symbols[row], times[row], *bar[1:4]))
+        found = self._decide(self._lane, rows, bars, times, frozenset(self._book.open))
         for signal, decision in found:
             self._end(self._book.signal(decision, signal.time_ns, signal.close))
             self.signals[signal.symbol] = signal
         if self._shadow is not None and shadow_rows is not None:
-            for signal, _ in self._decide(self._shadow, shadow_rows, taken, bars, times, frozenset()):
+            for signal, _ in self._decide(self._shadow, shadow_rows, bars, times, frozenset()):
                 self.shadow_signals[signal.symbol] = signal
-        self._since += len(taken)
+        self._since += len(bars)
         if self._since >= self._every:
             self.save()
         return [signal for signal, _ in found]
@@ -317,62 +320,59 @@ class Engine:
             self.closed.append(closed)
 
     def _decide(
-        self,
-        lane: Lane,
-        rows: Floats,
-        taken: list[int],
-        bars: Floats,
-        times: npt.NDArray[np.int64],
-        held: frozenset[str],
+        self, lane: Lane, rows: Floats, bars: Bars, times: dict[int, int], held: frozenset[str]
     ) -> list[tuple[Signal, Decision]]:
-        opinions = lane.opinions(rows, taken, bars[:, 3])
-        halt = self._halt(lane, int(times[taken].max()))
-        decided = self.policy.decide(opinions, open_symbols=held, halt=halt)
+        opinions = lane.opinions(rows, list(bars), bars)
+        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(times[r] for r in bars)))
         return [
-            (self._signal(lane, opinion, decision, int(times[row])), decision)
-            for row, opinion, decision in zip(taken, opinions, decided, strict=True)
+            (self._signal(lane, opinion, decision, times[row]), decision)
+            for row, opinion, decision in zip(bars, opinions, decided, strict=True)
         ]
 
-    def _push(self, bars: Floats, times: npt.NDArray[np.int64]) -> tuple[list[int], Floats, Floats | None]:
-        """Advance the features by what is new; return the rows taken, and the features."""
-        taken = self._new(bars, times)
-        rows = np.empty((0, 0))
-        while taken:
+    def _push(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, Floats | None]:
+        """Advance the features by what is new, and take out of `bars` what is not; return the features."""
+        self._keep_new(bars, times)
+        while bars:
+            block = self._block(bars, times)
             try:
-                rows = self._lane.push(bars, times)
-                break
+                rows = self._lane.push(*block)
             except BadBarError as error:
                 # One symbol's bad bar must not cost the others theirs. A refused push has changed nothing.
-                bad = self._row[str(error.symbol)]
                 self.counters["bad"] += 1
-                taken.remove(bad)
-                bars[bad], times[bad] = np.nan, _NEVER
-        if not taken:
-            return [], rows, None
-        shadow_rows = self._shadow.push(bars, times) if self._shadow else None
-        gaps = (self._last_time[taken] != _NEVER) & (times[taken] - self._last_time[taken] > self.interval_ns)
-        self.counters["gap"] += int(gaps.sum())
-        self.counters["taken"] += len(taken)
-        self._last_time[taken] = times[taken]
-        self._last_bar[taken] = bars[taken]
-        self._seen[taken] += 1
-        self._features = rows
-        return taken, rows, shadow_rows
-
-    def _new(self, bars: Floats, times: npt.NDArray[np.int64]) -> list[int]:
-        """Return the rows with a bar newer than their last; make the others absent."""
-        taken = []
-        for row in np.flatnonzero(~np.isnan(bars).all(axis=1)):
-            if times[row] > self._last_time[row]:
-                taken.append(int(row))
+                del bars[self._row[str(error.symbol)]]
                 continue
+            shadow_rows = self._shadow.push(*block) if self._shadow else None
+            for row, bar in bars.items():
+                gap = self._last_time[row] != _NEVER and times[row] - self._last_time[row] > self.interval_ns
+                self.counters["gap"] += gap
+                self._last_time[row], self._last_bar[row] = times[row], bar
+                self._seen[row] += 1
+            self.counters["taken"] += len(bars)
+            self._features = rows
+            return rows, shadow_rows
+        return self._features, None
+
+    def _keep_new(self, bars: Bars, times: dict[int, int]) -> None:
+        """Take out the bars that are not newer than their symbol's last, and count why."""
+        for row in [row for row in bars if times[row] <= self._last_time[row]]:
             if times[row] < self._last_time[row]:
                 self.counters["late"] += 1
             else:
-                same = np.array_equal(bars[row], self._last_bar[row])
-                self.counters["duplicate" if same else "conflict"] += 1
-            bars[row] = np.nan
-        return taken
+                self.counters["duplicate" if bars[row] == self._last_bar[row] else "conflict"] += 1
+            del bars[row]
+
+    def _block(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, int | npt.NDArray[np.int64]]:
+        """Return bars (S, 5), NaN where there is none, and their times: one where all have the same."""
+        block = np.full((len(self.symbols), 5), np.nan)
+        for row, bar in bars.items():
+            block[row] = bar
+        distinct = {times[row] for row in bars}
+        if len(distinct) == 1:
+            return block, distinct.pop()
+        stamps = np.zeros(len(self.symbols), dtype=np.int64)
+        for row in bars:
+            stamps[row] = times[row]
+        return block, stamps
 
     def _halt(self, lane: Lane, time_ns: int) -> str:
         expires = lane.model.expires_after_ns
@@ -405,9 +405,7 @@ class Engine:
             forming=forming,
         )
 
-    def _one(
-        self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any
-    ) -> tuple[Floats, npt.NDArray[np.int64]]:
+    def _one(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any) -> tuple[int, list[float], int]:
         row = self._row.get(symbol)
         if row is None:
             raise SchemaError(f"symbol {symbol!r} is not in the universe of {len(self.symbols)} symbols")
@@ -417,24 +415,24 @@ class Engine:
             if missing:
                 raise SchemaError(f"{symbol}: the bar has no {missing[0]!r}", column=missing[0])
             bar = [bar[name] for name in _FIELDS]
-        bars = np.full((len(self.symbols), 5), np.nan)
         try:
-            bars[row] = np.asarray(bar, dtype=np.float64)
+            values = [float(value) for value in bar]
         except (TypeError, ValueError) as error:
             raise SchemaError(f"{symbol}: a bar is five numbers (open, high, low, close, volume): {error}") from error
-        if np.isnan(bars[row]).all():
+        if len(values) != len(_FIELDS):
+            raise SchemaError(f"{symbol}: a bar is five numbers (open, high, low, close, volume), not {len(values)}")
+        if all(value != value for value in values):
             raise SchemaError(f"{symbol}: the bar is empty")
-        times = np.full(len(self.symbols), _NEVER, dtype=np.int64)
-        times[row] = self._ns(time)
-        return bars, times
+        return row, values, self._ns(time)
 
-    def _times(self, time: Any) -> npt.NDArray[np.int64]:
+    def _times(self, time: Any) -> list[int]:
         array = np.asarray(time)
         if array.ndim == 0:
-            return np.full(len(self.symbols), self._ns(time), dtype=np.int64)
+            return [self._ns(time)] * len(self.symbols)
         if array.shape != (len(self.symbols),):
             raise SchemaError(f"times have shape {array.shape}, expected one or {len(self.symbols)}")
-        return array.astype("datetime64[ns]").astype(np.int64) if array.dtype.kind == "M" else array.astype(np.int64)
+        whole = array.astype("datetime64[ns]").astype(np.int64) if array.dtype.kind == "M" else array.astype(np.int64)
+        return [int(stamp) for stamp in whole]
 
     @staticmethod
     def _ns(time: Any) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,47 +88,44 @@ class Lane:
         """`name/version`."""
         return f"{self.model.name}/{self.model.version}"
 
-    def push(self, bars: Floats, times: npt.NDArray[np.int64]) -> Floats:
+    def push(self, bars: Floats, times: int | npt.NDArray[np.int64]) -> Floats:
         """Push one bar per symbol, (S, 5), five NaN where there is none, and return features and extras, (S, F + 2)."""
         return self.panel.push(bars, times)
 
-    def opinions(self, rows: Floats, which: Sequence[int], closes: Floats, *, learn: bool = True) -> list[Opinion]:
+    def peek(self, bars: Floats, times: int | npt.NDArray[np.int64]) -> Floats:
+        """Return what `push` would, and change nothing."""
+        return self.panel.clone().push(bars, times)
+
+    def opinions(
+        self, rows: Floats, which: Sequence[int], bars: Mapping[int, Sequence[float]], *, learn: bool = True
+    ) -> list[Opinion]:
         """Predict some symbols.
 
         Args:
             rows: what `push` returned.
             which: rows of the symbols with a bar now.
-            closes: their closes, by row.
+            bars: their bars, by row.
             learn: whether the rows count for the drift index.
         """
         width = len(self.columns)
-        X = rows[which]
-        complete = ~np.isnan(X[:, :width]).any(axis=1)
-        ready = np.flatnonzero(complete)
-        p, score = self.model.predict(np.ascontiguousarray(X[ready, :width])) if len(ready) else (X[:0, :3], X[:0, 0])
-        place = {int(row): k for k, row in enumerate(ready)}
+        beside = [rows[row, width:].tolist() for row in which]
+        ready = [row for row in which if not any(map(isnan, rows[row, :width].tolist()))]
+        predicted = {}
+        if ready:
+            # One row needs no gathering.
+            X = rows[ready[0] : ready[0] + 1, :width] if len(ready) == 1 else rows[ready, :width]
+            p, score = self.model.predict(np.ascontiguousarray(X))
+            predicted = dict(zip(ready, zip(p.tolist(), score.tolist(), strict=True), strict=True))
         out = []
-        for i, row in enumerate(which):
-            k = place.get(i)
+        for row, (rsi, volatility) in zip(which, beside, strict=True):
+            chances, forecast = predicted.get(row, (None, float("nan")))
             drift = 0.0
             if self.drift is not None:
-                drift = self.drift.update(X[i, :width]) if learn and k is not None else self.drift.index
-            out.append(
-                Opinion(
-                    symbol=self.symbols[row],
-                    p=None if k is None else (float(p[k, 0]), float(p[k, 1]), float(p[k, 2])),
-                    score=float("nan") if k is None else float(score[k]),
-                    rsi=float(X[i, width]),
-                    volatility=float(X[i, width + 1]),
-                    close=float(closes[row]),
-                    drift=drift,
-                )
-            )
+                seen = learn and chances is not None
+                drift = self.drift.update(rows[row, :width]) if seen else self.drift.index
+            p3 = None if chances is None else (chances[0], chances[1], chances[2])
+            out.append(Opinion(self.symbols[row], p3, forecast, rsi, volatility, bars[row][3], drift))
         return out
-
-    def peek(self, bars: Floats, times: npt.NDArray[np.int64]) -> Floats:
-        """Return what `push` would, and change nothing."""
-        return self.panel.clone().push(bars, times)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes: `panel` in bytes, the rest JSON values."""
@@ -135,9 +133,11 @@ class Lane:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, with the same features."""
-        self.panel = PanelStream.restore(self._features, state["panel"], time_unit="ns")
-        if tuple(self.panel.symbols) != self.symbols:
-            raise SchemaError(f"the snapshot is of {self.panel.symbols}, not of {list(self.symbols)}")
+        panel = PanelStream.restore(self._features, state["panel"], time_unit="ns")
+        if tuple(panel.symbols) != self.symbols:
+            raise SchemaError(f"the snapshot is of {panel.symbols}, not of {list(self.symbols)}")
+        drift, of = state["drift"], state["model"]
         # Another version may have other deciles: its drift starts anew.
-        if self.drift is not None and state["drift"] is not None and state["model"] == self.id:
-            self.drift.restore(state["drift"])
+        if self.drift is not None and drift is not None and of == self.id:
+            self.drift.restore(drift)
+        self.panel = panel

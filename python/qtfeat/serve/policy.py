@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 16
 _POSITIVE = (1e-12, 1e12)
 _SHARE = (0.0, 1.0)
 # setting: kind and range; the one list of what a policy file may hold
-_SETTINGS: dict[str, dict[str, tuple[type, tuple[float, float]] | tuple[None, tuple[str, ...]]]] = {
+_SETTINGS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "side": {"buy": (float, (0.5, 1.0)), "sell": (float, (0.0, 0.5))},
     "confidence": {"kind": (None, ("probability", "legacy")), "filter": (float, _SHARE), "fallback": (float, _SHARE)},
     "rule": {
@@ -273,7 +273,7 @@ def _checked(section: str, key: str, value: Any) -> Any:
         if value not in allowed[1]:
             raise SchemaError(f"policy: {section}.{key} = {value!r}: one of {', '.join(allowed[1])} is expected")
         return value
-    kind, (low, high) = allowed[0], cast(tuple[float, float], allowed[1])
+    kind, (low, high) = allowed
     wrong = isinstance(value, bool) if kind is not bool else not isinstance(value, bool)
     if wrong or not isinstance(value, (int, float) if kind is float else kind):
         raise SchemaError(f"policy: {section}.{key} = {value!r}: a {kind.__name__} is expected")
