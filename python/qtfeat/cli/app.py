@@ -7,16 +7,22 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli.backfill import EPILOG, backfill
+from qtfeat.cli.lake import lake_app
 from qtfeat.cli.options import By, Features, Numerics, OnBad, SetName, Source, TimeColumn, friendly
 
 app = typer.Typer(
     name="qtfeat",
     help="Technical-indicator features for trading models: one arithmetic for batch, windows and streams.\n\n"
-    "Exit codes: 0 done, 1 verification failed or not installed, 2 bad input, 3 a gate refused.",
+    "Exit codes: 0 done, 1 verification failed or not installed, 2 bad input, 3 a gate refused, "
+    "4 some symbols of a backfill failed.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+
+app.command(epilog=EPILOG)(backfill)
+app.add_typer(lake_app)
 
 
 def _version(wanted: bool) -> None:
