@@ -41,6 +41,7 @@ from qtfeat.features import (
 
 if TYPE_CHECKING:
     from qtfeat import ta
+    from qtfeat.backfill.dataset import dataset
     from qtfeat.bars import read_bars
     from qtfeat.bars.simulate import simulate
     from qtfeat.proof import verify
@@ -66,6 +67,7 @@ __all__ = [
     "compute",
     "compute_batches",
     "cpu",
+    "dataset",
     "read_bars",
     "release_memory",
     "sequences",
@@ -77,7 +79,12 @@ __all__ = [
 ]
 
 # Loaded at first use: `import qtfeat` itself stays fast.
-_LAZY = {"verify": "qtfeat.proof", "read_bars": "qtfeat.bars", "simulate": "qtfeat.bars"}
+_LAZY = {
+    "dataset": "qtfeat.backfill.dataset",
+    "verify": "qtfeat.proof",
+    "read_bars": "qtfeat.bars",
+    "simulate": "qtfeat.bars",
+}
 
 
 def __getattr__(name: str) -> Any:

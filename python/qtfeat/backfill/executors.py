@@ -34,7 +34,9 @@ class Threads:
             raise SchemaError(f"workers must be in 1..1024, not {workers}")
         self.workers = workers
 
-    def run(self, job: Job, paths: Sequence[str], tick: Tick, stop: Stop, task: Task = run_partition) -> Iterator[Outcome]:
+    def run(
+        self, job: Job, paths: Sequence[str], tick: Tick, stop: Stop, task: Task = run_partition
+    ) -> Iterator[Outcome]:
         """Run `task` for every path."""
         waiting = iter(paths)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="backfill") as pool:
@@ -79,7 +81,9 @@ class Dask:
             raise SchemaError("Dask needs the address of a scheduler, or a client")
         self._address, self._client, self._retries = address, client, retries
 
-    def run(self, job: Job, paths: Sequence[str], tick: Tick, stop: Stop, task: Task = run_partition) -> Iterator[Outcome]:
+    def run(
+        self, job: Job, paths: Sequence[str], tick: Tick, stop: Stop, task: Task = run_partition
+    ) -> Iterator[Outcome]:
         """Run `task` for every path; `tick` is called when a partition is done."""
         client, own = self._connect()
         running: dict[Any, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,7 @@ def months_of(bars: pa.Table, partition: Partition) -> Iterator[tuple[str, pa.Ta
         raise SchemaError(text, column="open_time")
     names = times.astype("datetime64[ms]").astype("datetime64[M]")
     bounds = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         yield str(names[start]), bars.slice(start, stop - start)
 
 
@@ -136,8 +137,12 @@ def _join(old: pa.Table, new: pa.Table, where: str, on_conflict: str) -> tuple[p
     against = taken[np.cumsum(first)[~first] - 1]
     differs = _differs(both, rest, against)
     if differs.any() and on_conflict == "raise":
-        _refuse(both, int(min(rest[differs][0], against[differs][0])), int(max(rest[differs][0], against[differs][0])),
-                where)
+        _refuse(
+            both,
+            int(min(rest[differs][0], against[differs][0])),
+            int(max(rest[differs][0], against[differs][0])),
+            where,
+        )
     n = int(differs.sum())
     same = len(rest) - n
     return chosen, (same, n if on_conflict == "replace" else 0, n if on_conflict == "keep" else 0)

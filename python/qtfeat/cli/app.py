@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli import models as models_commands
 from qtfeat.cli.backfill import EPILOG, backfill
 from qtfeat.cli.lake import lake_app
 from qtfeat.cli.options import By, Features, Numerics, OnBad, SetName, Source, TimeColumn, friendly
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(models_commands.app, name="models")
 
 app.command(epilog=EPILOG)(backfill)
 app.add_typer(lake_app)

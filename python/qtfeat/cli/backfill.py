@@ -109,7 +109,13 @@ def _progress(rows: int) -> Iterator[Callable[[int], None]]:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed or 0:,.0f} rows/s")
 
-    parts = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(), Speed(""), TimeElapsedColumn(), TimeRemainingColumn())
+    parts = (
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        Speed(""),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*parts, console=err, transient=True) as bar:
         task = bar.add_task("", total=rows)
         yield lambda done: bar.advance(task, done)
