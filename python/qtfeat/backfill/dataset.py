@@ -69,6 +69,9 @@ def dataset(
     first = None if first is None else month(first, "first")
     last = None if last is None else month(last, "last")
     partitions = lake.partitions(markets=markets, symbols=symbols, intervals=intervals)
+    taken = sorted({*KEYS, *(f"label_{name}" for name in TARGETS)} & set(fs.columns))
+    if taken:
+        raise SchemaError(f"a feature is named {taken[0]!r}, as a column beside it: rename it", column=taken[0])
     job = _job(lake, fs, first, last)
     return TrainingSet(lake, job, tuple(partitions), dict(label), count(batch_rows, "batch_rows"), complete)
 
@@ -78,7 +81,8 @@ class TrainingSet:
     """Rows by symbol and then by time, of which at most a month and a batch are in memory. Made by `qtfeat.dataset`.
 
     Its batches have the columns symbol, t (close time of the bar: when the row can be known), t_end (when its outcome
-    is), the features, and value, ret and side as in `qtfeat.labels.Labels` (null or -1 where there is none).
+    is), the features, and label_value, label_ret and label_side as in `qtfeat.labels.Labels` (null, or -1 where
+    there is none).
 
     Attributes:
         lake: the lake.
@@ -109,7 +113,7 @@ class TrainingSet:
         stamp = pa.timestamp("ms", tz="UTC")
         fields = [pa.field("symbol", pa.string()), pa.field("t", stamp), pa.field("t_end", stamp)]
         fields += [pa.field(c, kind) for c in self.columns]
-        fields += [pa.field("value", pa.float64()), pa.field("ret", pa.float64()), pa.field("side", pa.int8())]
+        fields += [pa.field(f"label_{name}", pa.int8() if name == "side" else pa.float64()) for name in TARGETS]
         return pa.schema(fields, metadata={"qtfeat.fingerprint": self.job.features.fingerprint})
 
     @cached_property
@@ -162,7 +166,7 @@ class TrainingSet:
         """The batches as (n, F) features and (n,) targets ("value", "ret" or "side")."""
         _known(target)
         for batch in self.batches():
-            yield matrix(batch, self.columns), batch[target].to_numpy(zero_copy_only=False)
+            yield matrix(batch, self.columns), batch[f"label_{target}"].to_numpy(zero_copy_only=False)
 
     def quantile_dmatrix(self, target: str = "value", **options: Any) -> Any:
         """An `xgboost.QuantileDMatrix` made batch by batch; the matrix itself is never in memory.

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from importlib import import_module
 from typing import Any, Protocol
 
 from qtfeat.backfill.task import Job, Outcome, Stop, Tick, run_partition
@@ -88,10 +89,8 @@ class Dask:
         client, own = self._connect()
         running: dict[Any, str] = {}
         try:
-            from distributed import as_completed
-
             running = {client.submit(task, job, path, pure=False, retries=self._retries): path for path in paths}
-            for future in as_completed(list(running)):
+            for future in import_module("distributed").as_completed(list(running)):
                 outcome = _outcome(future, running.pop(future))
                 tick(outcome.rows)
                 yield outcome
@@ -106,11 +105,11 @@ class Dask:
         if self._client is not None:
             return self._client, False
         try:
-            from distributed import Client
+            distributed: Any = import_module("distributed")
         except ImportError as error:
             raise SchemaError('Dask is not installed: pip install "qtfeat[dask]"') from error
         try:
-            return Client(self._address, timeout="10s"), True
+            return distributed.Client(self._address, timeout="10s"), True
         except (OSError, ValueError) as error:
             raise SchemaError(f"no Dask scheduler at {self._address!r}: {error}") from error
 

@@ -25,7 +25,7 @@ def quantile_dmatrix(data: TrainingSet, target: str, **options: Any) -> Any:
     except ImportError as error:
         raise SchemaError(f"xgboost {_TRAIN}") from error
 
-    class Batches(xgboost.DataIter):  # type: ignore[misc]
+    class Batches(xgboost.DataIter):
         def __init__(self) -> None:
             self._left = data.matrices(target)
             super().__init__()
@@ -50,7 +50,7 @@ def lightgbm_dataset(data: TrainingSet, target: str, **options: Any) -> Any:
     except ImportError as error:
         raise SchemaError(f"lightgbm {_TRAIN}") from error
 
-    class Rows(lightgbm.Sequence):  # type: ignore[misc]
+    class Rows(lightgbm.Sequence):
         """The usable rows of one series."""
 
         batch_size = data.batch_rows

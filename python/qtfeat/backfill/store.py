@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -150,7 +151,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         try:
-            import fsspec
+            fsspec: Any = import_module("fsspec")
         except ImportError as error:
             raise SchemaError(f'{url}: needs fsspec: pip install "qtfeat[backfill]"') from error
         self.root = url.rstrip("/")
