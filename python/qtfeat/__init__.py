@@ -42,6 +42,7 @@ from qtfeat.features import (
 
 if TYPE_CHECKING:
     from qtfeat import ta
+    from qtfeat.backfill.dataset import dataset
     from qtfeat.bars import read_bars
     from qtfeat.bars.simulate import simulate
     from qtfeat.proof import verify
@@ -69,6 +70,7 @@ __all__ = [
     "compute",
     "compute_batches",
     "cpu",
+    "dataset",
     "read_bars",
     "release_memory",
     "sequences",
@@ -83,6 +85,7 @@ __all__ = [
 
 # Loaded at first use: `import qtfeat` itself stays fast.
 _LAZY = {
+    "dataset": "qtfeat.backfill.dataset",
     "verify": "qtfeat.proof",
     "read_bars": "qtfeat.bars",
     "simulate": "qtfeat.bars",

@@ -112,6 +112,15 @@ class Batches:
     def push(self, batch: Any) -> Output:
         """The features of the next batch, anything that speaks the Arrow PyCapsule interface."""
 
+    def snapshot(self) -> bytes:
+        """Everything needed to go on in another process, as checksummed bytes."""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes on where a snapshot was taken, with the same set and policies.
+
+        Raises SnapshotError for damaged bytes or other policies, SnapshotMismatch for those of another set.
+        """
+
 @final
 class Stream:
     """Features of one symbol, one closed bar at a time.

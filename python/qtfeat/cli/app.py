@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from qtfeat.cli import models as models_commands
+from qtfeat.cli.backfill import EPILOG, backfill
+from qtfeat.cli.lake import lake_app
 from qtfeat.cli.options import (
     By,
     Calibration,
@@ -36,6 +38,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(models_commands.app, name="models")
+
+app.command(epilog=EPILOG)(backfill)
+app.add_typer(lake_app)
 
 
 def _version(wanted: bool) -> None:

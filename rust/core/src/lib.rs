@@ -28,6 +28,7 @@ pub mod labels;
 pub mod machine;
 pub mod plan;
 pub mod primitives;
+pub mod running;
 mod simd;
 mod snapshot;
 pub mod source;
