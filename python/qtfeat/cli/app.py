@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli import export as export_commands
 from qtfeat.cli import models as models_commands
 from qtfeat.cli.options import (
     By,
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(export_commands.app)
 app.add_typer(models_commands.app, name="models")
 
 
