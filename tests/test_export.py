@@ -1,4 +1,4 @@
-"""Sequence export: windows as of `qf.sequences`, a split that no outcome crosses, a folder that is whole or not there."""
+"""Sequence export: windows as in `qf.sequences`, a split that no outcome crosses, a folder that is whole or absent."""
 
 from __future__ import annotations
 

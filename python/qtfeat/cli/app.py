@@ -155,6 +155,7 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="Threads; part of what makes a run repeatable.")] = 2,
     limits: Annotated[Path | None, typer.Option(help="TOML of gate limits; default the shipped ones.")] = None,
     attempts: Annotated[int, typer.Option(min=1, help="Models tried for this one; stands beside its skill.")] = 1,
+    tune: Annotated[int, typer.Option(min=0, help="Search through so many settings first (extra: tune).")] = 0,
     expires_days: Annotated[float | None, typer.Option(help="Days that the model may be served.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Put it into production if the gates allow.")] = False,
     on_bad: OnBad = "raise",
