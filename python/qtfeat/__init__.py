@@ -17,6 +17,7 @@ from qtfeat._core import PanelStream, Stream
 from qtfeat.errors import (
     BadBarError,
     FeatureSpecError,
+    FetchError,
     FingerprintMismatch,
     GapError,
     GateFailed,
@@ -41,6 +42,7 @@ from qtfeat.features import (
 
 if TYPE_CHECKING:
     from qtfeat import ta
+    from qtfeat.backfill.dataset import dataset
     from qtfeat.bars import read_bars
     from qtfeat.bars.simulate import simulate
     from qtfeat.proof import verify
@@ -52,6 +54,7 @@ __all__ = [
     "BadBarError",
     "FeatureSet",
     "FeatureSpecError",
+    "FetchError",
     "FingerprintMismatch",
     "GapError",
     "GateFailed",
@@ -67,6 +70,7 @@ __all__ = [
     "compute",
     "compute_batches",
     "cpu",
+    "dataset",
     "read_bars",
     "release_memory",
     "sequences",
@@ -81,6 +85,7 @@ __all__ = [
 
 # Loaded at first use: `import qtfeat` itself stays fast.
 _LAZY = {
+    "dataset": "qtfeat.backfill.dataset",
     "verify": "qtfeat.proof",
     "read_bars": "qtfeat.bars",
     "simulate": "qtfeat.bars",

@@ -18,6 +18,7 @@ __all__ = [
     "Owner",
     "PanelStream",
     "Stream",
+    "TreeModel",
     "catalog_rows",
     "closed_before",
     "compute_arrays",
@@ -110,6 +111,15 @@ class Batches:
     ) -> Batches: ...
     def push(self, batch: Any) -> Output:
         """The features of the next batch, anything that speaks the Arrow PyCapsule interface."""
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on in another process, as checksummed bytes."""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes on where a snapshot was taken, with the same set and policies.
+
+        Raises SnapshotError for damaged bytes or other policies, SnapshotMismatch for those of another set.
+        """
 
 @final
 class Stream:
@@ -321,7 +331,7 @@ class _WindowConfig(TypedDict):
     bars: int
     seed: int
     context: tuple[float, int] | None
-    volatility: float
+    volatility: float | None
     tick: float
 
 def synthetic_windows(
@@ -330,7 +340,11 @@ def synthetic_windows(
     """Writes windows for outcomes as fractions into `out`, (n, bars, 5)."""
 
 def synthetic_features(
-    fs: FeatureSet, outcomes: npt.NDArray[np.float64], config: _WindowConfig, options: _Options, all_rows: bool
+    fs: FeatureSet,
+    outcomes: npt.NDArray[np.float64],
+    config: _WindowConfig,
+    options: _Options | dict[str, Any],
+    all_rows: bool,
 ) -> npt.NDArray[Any]:
     """Features of such windows, (n, F), or (n, bars, F) with `all_rows`."""
 
@@ -371,3 +385,32 @@ def simulate(
     market_share: float,
 ) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Names, open times (bars,), and (6, symbols * bars) of open, high, low, close, volume, oracle, by symbol."""
+
+@final
+class TreeModel:
+    """A tree model; `qtfeat.trees.TreeModel` is the face to use. Raises RegistryError for a file it does not take."""
+
+    def __new__(cls, data: bytes, iterations: int | None = None) -> TreeModel:
+        """Reads a file. `iterations`: None for all, -1 for up to the best, else how many."""
+
+    @property
+    def library(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def n_trees(self) -> int: ...
+    @property
+    def n_iterations(self) -> int: ...
+    @property
+    def best_iteration(self) -> int | None: ...
+    @property
+    def feature_names(self) -> list[str]: ...
+    def matrix(self, x: npt.NDArray[Any], raw: bool) -> npt.NDArray[Any]:
+        """(n, F) float32 or float64, contiguous by row or by column -> (n,) or (n, K)."""
+
+    def row(self, x: npt.NDArray[np.float64], raw: bool) -> float | npt.NDArray[np.float64]:
+        """(F,) float64 -> a float, or (K,) float64."""

@@ -204,19 +204,24 @@ def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise SchemaError(f"column {by!r}, row {row}: the symbol is null", column=by, row=row)
-    # A dictionary may hold names that no row has, so names are taken from the rows.
-    codes = symbol_codes(column)
-    firsts = np.unique(codes, return_index=True)[1]
-    return codes.astype(np.int64), [str(name) for name in column.take(pa.array(firsts)).to_pylist()]
+    codes, names = _encoded(column)
+    return codes.astype(np.int64), [str(name) for name in names]
 
 
 def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     """Return a number per row that tells symbols apart, by order of first appearance."""
+    return _encoded(column)[0]
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[Any]]:
+    """Numbers by order of first appearance, and the names they stand for."""
     if pa.types.is_dictionary(column.type):
+        # It may hold names that no row has.
         column = column.cast(column.type.value_type)
     chunks = pc.dictionary_encode(column).chunks
     # Encoding a chunked column gives every chunk the same dictionary.
-    return np.concatenate([np.zeros(0, np.int32), *(np.asarray(chunk.indices, np.int32) for chunk in chunks)])
+    codes = np.concatenate([np.zeros(0, np.int32), *(np.asarray(chunk.indices, np.int32) for chunk in chunks)])
+    return codes, chunks[-1].dictionary.to_pylist() if chunks else []
 
 
 def _stamps(ns: npt.NDArray[np.int64]) -> Times:

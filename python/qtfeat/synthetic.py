@@ -34,7 +34,7 @@ def synthetic_windows(
     *,
     rho: float = 0.0,
     signal_bars: int = 10,
-    volatility: float = 0.01,
+    volatility: float | None = None,
     tick: float = 0.0,
     unit: Unit = "percent",
     threads: int | None = None,
@@ -60,7 +60,8 @@ def synthetic_windows(
         kind: "context" or "outcome".
         rho: planted correlation, -1..1; "context" only.
         signal_bars: bars that carry it, fewer than `bars`; "context" only.
-        volatility: standard deviation of the log return of a bar, 1e-6..0.1.
+        volatility: standard deviation of the log return of a bar, 1e-6..0.1. None is 0.01 for "context"; for "outcome"
+            it makes the noise of a whole path half as large as the outcomes are.
         tick: prices are multiples of this share of the window's first price, 0..0.1; 0 for any price.
         unit: "percent", or "fraction" for outcomes such as 0.012.
         threads: at most so many threads; None takes all processors.
@@ -88,7 +89,7 @@ def synthetic_features(
     *,
     rho: float = 0.0,
     signal_bars: int = 10,
-    volatility: float = 0.01,
+    volatility: float | None = None,
     tick: float = 0.0,
     unit: Unit = "percent",
     dtype: str = "float64",
@@ -157,10 +158,10 @@ def _outcomes(pnl_pct: npt.ArrayLike, unit: str) -> Floats:
 
 
 def _config(
-    bars: int, seed: int, kind: str, rho: float, signal_bars: int, volatility: float, tick: float
+    bars: int, seed: int, kind: str, rho: float, signal_bars: int, volatility: float | None, tick: float
 ) -> _core._WindowConfig:
     _known(kind)
-    numbers = {"rho": rho, "volatility": volatility, "tick": tick}
+    numbers = {"rho": rho, "tick": tick} | ({} if volatility is None else {"volatility": volatility})
     for name, value in numbers.items():
         if not isinstance(value, int | float | np.integer | np.floating) or not math.isfinite(value):
             raise SchemaError(f"{name} must be a finite number, not {value!r}")
@@ -176,6 +177,6 @@ def _config(
         "bars": length,
         "seed": int(seed),
         "context": context,
-        "volatility": float(volatility),
+        "volatility": None if volatility is None else float(volatility),
         "tick": float(tick),
     }

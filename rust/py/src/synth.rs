@@ -50,7 +50,7 @@ pub struct WindowConfig {
     #[pyo3(item)]
     context: Option<(f64, usize)>,
     #[pyo3(item)]
-    volatility: f64,
+    volatility: Option<f64>,
     #[pyo3(item)]
     tick: f64,
 }

@@ -6,7 +6,8 @@ use super::{BUY, HOLD, Kind, Labels, Outcome, SELL, Settings, class_of};
 /// Labels the rows of one series.
 pub(super) fn label_series(series: &Series<'_>, settings: &Settings, out: &mut Labels) {
     let Settings { kind, horizon, threshold } = *settings;
-    for i in 0..series.rows.len() {
+    let (order, first) = series.order;
+    for i in 0..series.close.len() {
         let outcome = match kind {
             Kind::Barrier { take_profit, stop_loss } => barrier(series, i, horizon, take_profit, stop_loss),
             _ => forward(series, i, horizon).and_then(|(ret, t_end)| {
@@ -20,7 +21,7 @@ pub(super) fn label_series(series: &Series<'_>, settings: &Settings, out: &mut L
             }),
         };
         if let Some(outcome) = outcome {
-            out.set(series.rows[i] as usize, outcome);
+            out.set(order.row(first + i), outcome);
         }
     }
 }

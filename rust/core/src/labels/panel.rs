@@ -1,7 +1,10 @@
 //! Rows in any order as series in time order, with the close time of every bar.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::{LabelError, Result, VOLATILITY_BARS, times};
-use crate::bars::{OnBad, Policy, fault};
+use crate::bars::{OnBad, Policy, fault, is_good};
 use crate::batch::{self, Series as Batch};
 use crate::block::Columns;
 use crate::error::{Error, Place};
@@ -26,24 +29,52 @@ pub struct Panel<'a> {
     pub close: &'a [f64],
 }
 
-/// A panel whose rows are series by series, each in time order.
+/// Rows series by series, each in time order.
 #[derive(Debug)]
-pub(super) struct Sorted {
-    /// The caller's row of each row here.
-    order: Vec<u32>,
+pub(super) struct Order {
+    /// The caller's row of each row here; None where the caller's order is this one.
+    rows: Option<Vec<u32>>,
     /// First row of each series, and the end.
     starts: Vec<usize>,
+}
+
+impl Order {
+    /// The caller's row of row `i` here.
+    #[inline(always)]
+    pub(super) fn row(&self, i: usize) -> usize {
+        self.rows.as_ref().map_or(i, |rows| rows[i] as usize)
+    }
+
+    /// The series, as ranges of rows here.
+    pub(super) fn series(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.starts.windows(2).map(|bounds| bounds[0]..bounds[1])
+    }
+
+    /// A column in this order.
+    fn of<'a>(&self, column: &'a [f64]) -> Cow<'a, [f64]> {
+        match &self.rows {
+            None => Cow::Borrowed(column),
+            Some(rows) => Cow::Owned(rows.iter().map(|&row| column[row as usize]).collect()),
+        }
+    }
+}
+
+/// A panel whose rows are series by series, each in time order.
+#[derive(Debug)]
+pub(super) struct Sorted<'a> {
+    /// Where the rows come from.
+    pub order: Order,
     /// Close times.
     t: Vec<i64>,
-    prices: Option<[Vec<f64>; 3]>,
-    close: Vec<f64>,
+    prices: Option<[Cow<'a, [f64]>; 3]>,
+    close: Cow<'a, [f64]>,
 }
 
 /// One symbol in time order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Series<'a> {
-    /// The caller's rows.
-    pub rows: &'a [u32],
+    /// Where the rows come from, and the first of them.
+    pub order: (&'a Order, usize),
     /// Close times, ns.
     pub t: &'a [i64],
     /// Opens; empty where the label does not read them, as are highs, lows and scales.
@@ -58,7 +89,7 @@ pub(super) struct Series<'a> {
     pub scale: &'a [f64],
 }
 
-impl Panel<'_> {
+impl<'a> Panel<'a> {
     fn check(&self) -> Result<usize> {
         let n = self.close.len();
         let lengths = [Some(self.open_time.len()), self.symbols.map(<[_]>::len), self.close_time.map(<[_]>::len)];
@@ -69,37 +100,55 @@ impl Panel<'_> {
         Ok(n)
     }
 
-    pub(super) fn sort(&self) -> Result<Sorted> {
+    pub(super) fn sort(&self) -> Result<Sorted<'a>> {
         let n = self.check()?;
-        let (mut order, starts) = self.group(n)?;
-        for series in starts.windows(2) {
-            self.sort_by_time(&mut order[series[0]..series[1]])?;
-        }
-        let t = times::close_times(self, &order, &starts)?;
-        let gather = |column: &[f64]| order.iter().map(|&row| column[row as usize]).collect::<Vec<f64>>();
-        let prices = self.prices.map(|p| p.map(&gather));
-        let close = gather(self.close);
-        Ok(Sorted { order, starts, t, prices, close })
+        let order = match self.in_order(n) {
+            Some(order) => order,
+            None => self.group(n)?,
+        };
+        let t = times::close_times(self, &order)?;
+        let prices = self.prices.map(|p| p.map(|column| order.of(column)));
+        let close = order.of(self.close);
+        Ok(Sorted { order, t, prices, close })
     }
 
-    /// Rows series by series, and where each begins: a counting sort.
-    fn group(&self, n: usize) -> Result<(Vec<u32>, Vec<usize>)> {
-        let Some(symbols) = self.symbols else { return Ok(((0..n as u32).collect(), vec![0, n])) };
-        let top = symbols.iter().copied().max().unwrap_or(0);
-        if let Some(row) = symbols.iter().position(|&s| s < 0).or((top >= n.max(1) as i64).then_some(0)) {
-            return Err(LabelError::Setting(format!("row {row}: symbols must be numbered from 0")));
+    /// The order of rows that are series by series and in time order already.
+    fn in_order(&self, n: usize) -> Option<Order> {
+        let mut starts = vec![0];
+        let time = self.open_time;
+        match self.symbols {
+            None => {
+                starts.push(n);
+                time.windows(2).all(|pair| pair[0] < pair[1]).then_some(Order { rows: None, starts })
+            }
+            Some(symbols) => {
+                // Numbered as they first appear, so that each symbol is one run and none is left out.
+                for row in 0..n {
+                    let next = row > 0 && symbols[row] != symbols[row - 1];
+                    if next {
+                        starts.push(row);
+                    }
+                    let fits = symbols[row] == starts.len() as i64 - 1;
+                    if !fits || (row > 0 && !next && time[row] <= time[row - 1]) {
+                        return None;
+                    }
+                }
+                starts.push(n);
+                Some(Order { rows: None, starts })
+            }
         }
-        let mut starts = vec![0; top as usize + 2];
-        symbols.iter().for_each(|&s| starts[s as usize + 1] += 1);
-        for s in 1..starts.len() {
-            starts[s] += starts[s - 1];
+    }
+
+    /// Rows series by series (a counting sort), each sorted by time.
+    fn group(&self, n: usize) -> Result<Order> {
+        let (mut rows, starts) = match self.symbols {
+            None => ((0..n as u32).collect(), vec![0, n]),
+            Some(symbols) => by_symbol(symbols)?,
+        };
+        for series in starts.windows(2) {
+            self.sort_by_time(&mut rows[series[0]..series[1]])?;
         }
-        let (mut next, mut order) = (starts.clone(), vec![0; n]);
-        for (row, &s) in symbols.iter().enumerate() {
-            order[next[s as usize]] = row as u32;
-            next[s as usize] += 1;
-        }
-        Ok((order, starts))
+        Ok(Order { rows: Some(rows), starts })
     }
 
     fn sort_by_time(&self, rows: &mut [u32]) -> Result<()> {
@@ -120,27 +169,48 @@ impl Panel<'_> {
     }
 }
 
-impl Sorted {
+/// Rows symbol by symbol, and where each begins.
+fn by_symbol(symbols: &[i64]) -> Result<(Vec<u32>, Vec<usize>)> {
+    let n = symbols.len();
+    let top = symbols.iter().copied().max().unwrap_or(0);
+    if let Some(row) = symbols.iter().position(|&s| s < 0).or((top >= n.max(1) as i64).then_some(0)) {
+        return Err(LabelError::Setting(format!("row {row}: symbols must be numbered from 0")));
+    }
+    let mut starts = vec![0; top as usize + 2];
+    symbols.iter().for_each(|&s| starts[s as usize + 1] += 1);
+    for s in 1..starts.len() {
+        starts[s] += starts[s - 1];
+    }
+    let (mut next, mut rows) = (starts.clone(), vec![0; n]);
+    for (row, &s) in symbols.iter().enumerate() {
+        rows[next[s as usize]] = row as u32;
+        next[s as usize] += 1;
+    }
+    Ok((rows, starts))
+}
+
+impl Sorted<'_> {
     /// Close times by the caller's rows.
     pub(super) fn close_times_of_rows(&self) -> Vec<i64> {
+        let Some(rows) = &self.order.rows else { return self.t.clone() };
         let mut times = vec![0; self.t.len()];
-        self.order.iter().zip(&self.t).for_each(|(&row, &t)| times[row as usize] = t);
+        rows.iter().zip(&self.t).for_each(|(&row, &t)| times[row as usize] = t);
         times
     }
 
-    /// The caller's rows and the close times of one symbol, in time order; none of an unknown one.
-    pub(super) fn of_symbol(&self, symbol: i64) -> (&[u32], &[i64]) {
-        let bounds = usize::try_from(symbol).ok().and_then(|s| Some((*self.starts.get(s)?, *self.starts.get(s + 1)?)));
-        bounds.map_or((&[], &[]), |(from, to)| (&self.order[from..to], &self.t[from..to]))
+    /// The rows here and the close times of one symbol, in time order; none of an unknown one.
+    pub(super) fn of_symbol(&self, symbol: i64) -> (usize, &[i64]) {
+        let starts = &self.order.starts;
+        let bounds = usize::try_from(symbol).ok().and_then(|s| Some((*starts.get(s)?, *starts.get(s + 1)?)));
+        bounds.map_or((0, &[]), |(from, to)| (from, &self.t[from..to]))
     }
 
     /// The series, each with its part of `scale`.
     pub(super) fn series<'a>(&'a self, scale: Option<&'a [f64]>) -> impl Iterator<Item = Series<'a>> {
-        self.starts.windows(2).map(move |bounds| {
-            let range = bounds[0]..bounds[1];
+        self.order.series().map(move |range| {
             let price = |k: usize| self.prices.as_ref().map_or(&[][..], |p| &p[k][range.clone()]);
             Series {
-                rows: &self.order[range.clone()],
+                order: (&self.order, range.start),
                 t: &self.t[range.clone()],
                 open: price(0),
                 high: price(1),
@@ -153,18 +223,24 @@ impl Sorted {
 
     /// Refuses prices that no bar can have; the error is that of the caller's first such row.
     pub(super) fn check_prices(&self) -> Result<()> {
-        let mut worst: Option<(usize, usize, f64, &'static str)> = None;
-        for (i, &row) in self.order.iter().enumerate() {
+        let good = match &self.prices {
+            None => self.close.iter().all(|&c| c != c || is_good(&[c, c, c, c, 1.0])),
+            Some([o, h, l]) => (0..self.close.len()).all(|i| is_good(&[o[i], h[i], l[i], self.close[i], 1.0])),
+        };
+        if good { Ok(()) } else { self.first_fault() }
+    }
+
+    fn first_fault(&self) -> Result<()> {
+        let mut first: Option<(usize, usize, f64, &'static str)> = None;
+        for i in 0..self.close.len() {
             let [open, high, low] = self.prices.as_ref().map_or([None; 3], |p| [0, 1, 2].map(|k| Some(p[k][i])));
-            let bar = [open, high, low, Some(self.close[i]), None].map(|x| x.filter(|x| x == x));
-            let found = fault(bar);
-            if let Some((column, value, reason)) = found
-                && worst.is_none_or(|w| (row as usize) < w.0)
-            {
-                worst = Some((row as usize, column, value, reason));
+            let found = fault([open, high, low, Some(self.close[i]), None].map(|x| x.filter(|x| x == x)));
+            if let Some((column, value, reason)) = found {
+                let row = self.order.row(i);
+                first = first.filter(|f| f.0 < row).or(Some((row, column, value, reason)));
             }
         }
-        worst.map_or(Ok(()), |(row, column, value, reason)| {
+        first.map_or(Ok(()), |(row, column, value, reason)| {
             Err(LabelError::Value { column: OHLCV[column], row, value, reason: reason.to_owned() })
         })
     }
@@ -174,8 +250,7 @@ impl Sorted {
         let fs = FeatureSet::new(&[format!("volatility({VOLATILITY_BARS})")], Profile::Safe)?;
         let mut bars = Bars::default();
         bars.ohlcv[3] = Some(Column::of(&self.close));
-        let rows = |bounds: &[usize]| Batch { rows: Rows::Range(bounds[0]..bounds[1]), symbol: None };
-        let series: Vec<Batch> = self.starts.windows(2).map(rows).collect();
+        let series: Vec<Batch> = self.order.series().map(|r| Batch { rows: Rows::Range(r), symbol: None }).collect();
         let n = self.close.len();
         let mut out = vec![f64::NAN; n];
         let policy = Policy { on_bad: OnBad::Null, ..Policy::default() };

@@ -1,63 +1,68 @@
 //! When each bar has closed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use super::panel::Order;
 use super::{LabelError, Panel, Result};
 
-/// Close times of `order`, whose series begin at `starts`: the bars' own, or open times and the length of a bar.
-pub(super) fn close_times(panel: &Panel<'_>, order: &[u32], starts: &[usize]) -> Result<Vec<i64>> {
+/// Close times in `order`: the bars' own, or open times and the length of a bar.
+pub(super) fn close_times(panel: &Panel<'_>, order: &Order) -> Result<Vec<i64>> {
     if let Some(given) = panel.close_time {
-        return own(panel, given, order, starts);
+        return own(panel, given, order);
     }
-    if order.is_empty() {
+    let n = panel.open_time.len();
+    if n == 0 {
         return Ok(Vec::new());
     }
     let interval = match panel.interval {
-        Some(given) => fits(panel, given, order, starts)?,
-        None => common_step(panel, order, starts)?,
+        Some(given) => fits(panel, given, order)?,
+        None => common_step(panel, order)?,
     };
-    let open = |row: u32| panel.open_time[row as usize];
-    let late = |row: u32| value("open_time", row, open(row), "the bar closes after 2262".to_owned());
-    order.iter().map(|&row| open(row).checked_add(interval).ok_or_else(|| late(row))).collect()
+    let last = panel.open_time.iter().enumerate().max_by_key(|t| t.1);
+    if let Some((row, &open)) = last.filter(|t| t.1.checked_add(interval).is_none()) {
+        return Err(value("open_time", row, open, "the bar closes after 2262".to_owned()));
+    }
+    Ok((0..n).map(|i| panel.open_time[order.row(i)] + interval).collect())
 }
 
-fn value(column: &'static str, row: u32, value: i64, reason: String) -> LabelError {
-    LabelError::Value { column, row: row as usize, value: value as f64, reason }
+fn value(column: &'static str, row: usize, value: i64, reason: String) -> LabelError {
+    LabelError::Value { column, row, value: value as f64, reason }
 }
 
 /// The bars' own close times: each after its open, and not after the next bar's.
-fn own(panel: &Panel<'_>, given: &[i64], order: &[u32], starts: &[usize]) -> Result<Vec<i64>> {
-    let fault = |row: u32, reason: &str| Err(value("close_time", row, given[row as usize], reason.to_owned()));
-    for bounds in starts.windows(2) {
-        let rows = &order[bounds[0]..bounds[1]];
-        for (i, &row) in rows.iter().enumerate() {
-            let closes = given[row as usize];
-            if closes <= panel.open_time[row as usize] {
+fn own(panel: &Panel<'_>, given: &[i64], order: &Order) -> Result<Vec<i64>> {
+    let fault = |row: usize, reason: &str| Err(value("close_time", row, given[row], reason.to_owned()));
+    for series in order.series() {
+        let end = series.end;
+        for i in series {
+            let row = order.row(i);
+            if given[row] <= panel.open_time[row] {
                 return fault(row, "a bar must close after it opens");
             }
-            if rows.get(i + 1).is_some_and(|&next| closes > panel.open_time[next as usize]) {
+            if i + 1 < end && given[row] > panel.open_time[order.row(i + 1)] {
                 return fault(row, "the bar closes after the next one opens");
             }
         }
     }
-    Ok(order.iter().map(|&row| given[row as usize]).collect())
+    Ok((0..given.len()).map(|i| given[order.row(i)]).collect())
 }
 
-/// Distances between the bars of one series, and the later row of each.
-fn steps<'a>(panel: &'a Panel<'_>, rows: &'a [u32]) -> impl Iterator<Item = (i64, u32)> + 'a {
-    let open = |row: u32| panel.open_time[row as usize];
-    rows.windows(2).map(move |pair| (open(pair[1]).saturating_sub(open(pair[0])), pair[1]))
+/// Distances between the bars of one series, and the caller's row of the later one of each.
+fn steps<'a>(panel: &'a Panel<'_>, order: &'a Order, series: Range<usize>) -> impl Iterator<Item = (i64, usize)> + 'a {
+    let open = |i: usize| panel.open_time[order.row(i)];
+    (series.start + 1..series.end).map(move |i| (open(i).saturating_sub(open(i - 1)), order.row(i)))
 }
 
-fn fits(panel: &Panel<'_>, interval: i64, order: &[u32], starts: &[usize]) -> Result<i64> {
+fn fits(panel: &Panel<'_>, interval: i64, order: &Order) -> Result<i64> {
     if interval <= 0 {
         return Err(LabelError::Setting(format!("interval must be longer than 0, got {interval} ns")));
     }
-    for bounds in starts.windows(2) {
-        if let Some((step, row)) = steps(panel, &order[bounds[0]..bounds[1]]).find(|&(step, _)| step < interval) {
+    for series in order.series() {
+        if let Some((step, row)) = steps(panel, order, series).find(|&(step, _)| step < interval) {
             let reason =
                 format!("{} after the bar before it, closer than interval = {}", seconds(step), seconds(interval));
-            return Err(value("open_time", row, panel.open_time[row as usize], reason));
+            return Err(value("open_time", row, panel.open_time[row], reason));
         }
     }
     Ok(interval)
@@ -65,14 +70,14 @@ fn fits(panel: &Panel<'_>, interval: i64, order: &[u32], starts: &[usize]) -> Re
 
 /// The most common distance between bars. It must be the smallest one too, and the most common of each symbol: else a
 /// bar would get a close time at which it had not closed yet.
-fn common_step(panel: &Panel<'_>, order: &[u32], starts: &[usize]) -> Result<i64> {
+fn common_step(panel: &Panel<'_>, order: &Order) -> Result<i64> {
     let mut all = Counts::default();
     let mut own = Vec::new();
-    for bounds in starts.windows(2) {
-        let counts = Counts::of(steps(panel, &order[bounds[0]..bounds[1]]).map(|s| s.0));
+    for series in order.series() {
+        let counts = Counts::of(steps(panel, order, series.clone()).map(|s| s.0));
         counts.0.iter().for_each(|(&step, &n)| all.add(step, n));
         if !counts.0.is_empty() {
-            own.push((order[bounds[0]], counts.most_common()));
+            own.push((order.row(series.start), counts.most_common()));
         }
     }
     let doubt = |text: String| Err(LabelError::Interval(format!("the bars do not tell how long they are: {text}")));

@@ -14,9 +14,9 @@ pub fn as_of(panel: &Panel<'_>, symbols: &[i64], times: &[i64]) -> Result<(Vec<i
     let sorted = panel.sort()?;
     let mut rows = Vec::with_capacity(times.len());
     for (&symbol, &time) in symbols.iter().zip(times) {
-        let (at, closes) = sorted.of_symbol(symbol);
+        let (first, closes) = sorted.of_symbol(symbol);
         let before = closes.partition_point(|&close| close <= time);
-        rows.push(if before == 0 { -1 } else { i64::from(at[before - 1]) });
+        rows.push(if before == 0 { -1 } else { sorted.order.row(first + before - 1) as i64 });
     }
     Ok((rows, sorted.close_times_of_rows()))
 }

@@ -25,6 +25,8 @@ const VOLUME: (f64, f64) = (0.0, 8.0);
 /// Largest gap between close and open, either side, and largest wick, in units of the volatility.
 const GAP: f64 = 0.1;
 const WICK: f64 = 0.8;
+/// Volatility of a bar, where none is given.
+const VOLATILITY: f64 = 0.01;
 /// Keeps these streams apart from those of the market simulator.
 const STREAMS: u64 = 0x7769_6E64_6F77_7300;
 /// Windows that a thread takes at a time.
@@ -53,8 +55,9 @@ pub struct Config {
     pub seed: u64,
     /// What the windows have to do with the outcome.
     pub kind: Kind,
-    /// Standard deviation of the log return of a bar, 1e-6..=0.1.
-    pub volatility: f64,
+    /// Standard deviation of the log return of a bar, 1e-6..=0.1. None is 0.01 for `Context`; for `Outcome` it makes
+    /// the noise of a whole path half as large as the outcomes are.
+    pub volatility: Option<f64>,
     /// Prices are multiples of this share of the window's first price, 0..=0.1; 0 for any price.
     pub tick: f64,
 }
@@ -80,6 +83,7 @@ pub enum WindowError {
 /// Windows for given outcomes; a source for [`crate::windows::compute`].
 pub struct Synthetic {
     config: Config,
+    volatility: f64,
     /// Per window: the outcome (`Outcome`), or the part of the standardised signal that it sets (`Context`).
     targets: Vec<f64>,
     layers: &'static Ziggurat,
@@ -91,16 +95,17 @@ impl Synthetic {
     /// # Errors
     /// [`WindowError`] for a setting outside its range, or an outcome that is not finite or that no price can reach.
     pub fn new(outcomes: &[f64], config: Config) -> Result<Self, WindowError> {
-        check(&config)?;
+        let volatility = config.volatility.unwrap_or_else(|| default_volatility(outcomes, &config));
+        check(&config, volatility)?;
         let targets = match config.kind {
             Kind::Outcome => ends(outcomes)?,
             Kind::Context { rho, signal_bars } => {
                 // Further than this a price would leave the range that the engine accepts.
-                let most = 100.0 / (config.volatility * libm::sqrt(signal_bars as f64));
+                let most = 100.0 / (volatility * libm::sqrt(signal_bars as f64));
                 signals(outcomes, rho, most)?
             }
         };
-        Ok(Self { config, targets, layers: Ziggurat::get() })
+        Ok(Self { config, volatility, targets, layers: Ziggurat::get() })
     }
 
     /// Writes all windows as (n, bars, 5): open, high, low, close, volume.
@@ -137,7 +142,7 @@ impl Synthetic {
     /// Draws window `w` and hands its bars to `put`, in order.
     #[inline]
     fn window(&self, w: usize, returns: &mut [f64], mut put: impl FnMut(usize, [f64; 5])) {
-        let Config { volatility, tick, .. } = self.config;
+        let (volatility, tick) = (self.volatility, self.config.tick);
         let mut random = Random::new(self.config.seed ^ STREAMS, w as u64);
         let base = decades(PRICE, random.uniform());
         let volume = decades(VOLUME, random.uniform());
@@ -169,7 +174,7 @@ impl Synthetic {
     /// Turns independent normals into log returns that lead where the window is to lead.
     #[inline]
     fn aim(&self, w: usize, returns: &mut [f64]) {
-        let (volatility, target) = (self.config.volatility, self.targets[w]);
+        let (volatility, target) = (self.volatility, self.targets[w]);
         match self.config.kind {
             Kind::Outcome => {
                 let shift = (libm::log1p(target) / volatility - returns.iter().sum::<f64>()) / returns.len() as f64;
@@ -234,11 +239,37 @@ fn sixteenths(bits: u64) -> [f64; 4] {
     [0, 16, 32, 48].map(|shift| (f64::from((bits >> shift) as u16) + 0.5) * (1.0 / 65_536.0))
 }
 
-fn check(c: &Config) -> Result<(), WindowError> {
-    let wander = c.volatility * c.volatility * c.bars as f64;
+/// Mean and standard deviation, summed in the order of rows.
+fn moments(outcomes: &[f64]) -> (f64, f64) {
+    let n = outcomes.len().max(1) as f64;
+    let mean = outcomes.iter().map(|x| x / n).sum::<f64>();
+    (mean, libm::sqrt(outcomes.iter().map(|x| (x - mean) * ((x - mean) / n)).sum::<f64>()))
+}
+
+fn default_volatility(outcomes: &[f64], config: &Config) -> f64 {
+    if config.kind != Kind::Outcome {
+        return VOLATILITY;
+    }
+    let noise = 0.5 * moments(outcomes).1 / libm::sqrt(config.bars as f64);
+    // No spread, or outcomes that are refused later.
+    if !(noise > 0.0 && noise.is_finite()) {
+        return 0.1 * VOLATILITY;
+    }
+    // Inside what is accepted, also over the most bars.
+    if noise < 1e-6 {
+        1e-6
+    } else if noise > 0.03 {
+        0.03
+    } else {
+        noise
+    }
+}
+
+fn check(c: &Config, volatility: f64) -> Result<(), WindowError> {
+    let wander = volatility * volatility * c.bars as f64;
     let mut rules = vec![
         ((1..=100_000).contains(&c.bars), "bars must be in 1..=100000", c.bars.to_string()),
-        ((1e-6..=0.1).contains(&c.volatility), "volatility must be in 1e-6..=0.1", c.volatility.to_string()),
+        ((1e-6..=0.1).contains(&volatility), "volatility must be in 1e-6..=0.1", volatility.to_string()),
         ((0.0..=0.1).contains(&c.tick), "tick must be in 0..=0.1, a share of the first price", c.tick.to_string()),
         (wander <= 100.0, "volatility^2 * bars must be at most 100", wander.to_string()),
     ];
@@ -269,9 +300,7 @@ fn ends(outcomes: &[f64]) -> Result<Vec<f64>, WindowError> {
 /// `rho` times the standardised outcomes.
 fn signals(outcomes: &[f64], rho: f64, most: f64) -> Result<Vec<f64>, WindowError> {
     refuse(outcomes, |x| x.abs() <= 1e100, "must be finite and within ±1e100")?;
-    let n = outcomes.len().max(1) as f64;
-    let mean = outcomes.iter().map(|x| x / n).sum::<f64>();
-    let sd = libm::sqrt(outcomes.iter().map(|x| (x - mean) * ((x - mean) / n)).sum::<f64>());
+    let (mean, sd) = moments(outcomes);
     let standard = |x: &f64| if sd > 0.0 { rho * ((x - mean) / sd) } else { 0.0 };
     let targets: Vec<f64> = outcomes.iter().map(standard).collect();
     match targets.iter().position(|t| !(t.abs() <= most)) {
@@ -292,8 +321,13 @@ mod tests {
     use crate::graph::Profile;
     use crate::windows::{Cube, compute};
 
-    const CONTEXT: Config =
-        Config { bars: 40, seed: 7, kind: Kind::Context { rho: 0.7, signal_bars: 10 }, volatility: 0.01, tick: 0.0 };
+    const CONTEXT: Config = Config {
+        bars: 40,
+        seed: 7,
+        kind: Kind::Context { rho: 0.7, signal_bars: 10 },
+        volatility: Some(0.01),
+        tick: 0.0,
+    };
 
     fn outcomes(n: usize) -> Vec<f64> {
         let mut random = Random::new(1, 1);
@@ -318,7 +352,7 @@ mod tests {
         for value in write(&outcomes(50), CONTEXT, 1) {
             hash = (hash ^ value.to_bits()).wrapping_mul(0x0100_0000_01b3);
         }
-        assert_eq!(hash, 0, "{hash:#018x}");
+        assert_eq!(hash, 0x6229_5d49_2771_e300, "{hash:#018x}");
     }
 
     #[test]
@@ -361,9 +395,9 @@ mod tests {
         let bad = [
             Config { bars: 0, ..CONTEXT },
             Config { bars: 200_000, ..CONTEXT },
-            Config { volatility: 0.0, ..CONTEXT },
-            Config { volatility: f64::NAN, ..CONTEXT },
-            Config { volatility: 0.1, bars: 20_000, ..CONTEXT },
+            Config { volatility: Some(0.0), ..CONTEXT },
+            Config { volatility: Some(f64::NAN), ..CONTEXT },
+            Config { volatility: Some(0.1), bars: 20_000, ..CONTEXT },
             Config { tick: -0.1, ..CONTEXT },
             Config { tick: f64::INFINITY, ..CONTEXT },
             Config { kind: context(1.1, 10), ..CONTEXT },
@@ -381,8 +415,8 @@ mod tests {
         assert!(Synthetic::new(&[0.0, f64::NAN], CONTEXT).is_err());
         let mut far = vec![0.0; 1_000_000];
         far[3] = 1.0;
-        assert!(matches!(Synthetic::new(&far, CONTEXT), Ok(_)));
-        let config = Config { volatility: 0.1, ..CONTEXT };
+        assert!(Synthetic::new(&far, CONTEXT).is_ok());
+        let config = Config { volatility: Some(0.1), ..CONTEXT };
         assert!(matches!(Synthetic::new(&far, config), Err(WindowError::Outcome { row: 3, .. })));
     }
 }
