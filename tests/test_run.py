@@ -84,7 +84,7 @@ def test_the_shipped_limits_stop_it_by_the_ceiling(result):
     from qtfeat.gates import check
 
     failed = {v.gate for v in check(result.verdicts.evidence, Limits.load()).failures}
-    assert {"ceiling.r2", "ceiling.hit"} <= failed
+    assert "ceiling.hit" in failed
 
 
 def test_folder_lists_what_it_holds(result):

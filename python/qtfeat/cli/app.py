@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from qtfeat.cli import export as export_commands
 from qtfeat.cli import models as models_commands
 from qtfeat.cli.backfill import EPILOG, backfill
 from qtfeat.cli.lake import lake_app
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(export_commands.app)
 app.add_typer(models_commands.app, name="models")
 
 app.command(epilog=EPILOG)(backfill)
@@ -207,6 +209,7 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="Threads; part of what makes a run repeatable.")] = 2,
     limits: Annotated[Path | None, typer.Option(help="TOML of gate limits; default the shipped ones.")] = None,
     attempts: Annotated[int, typer.Option(min=1, help="Models tried for this one; stands beside its skill.")] = 1,
+    tune: Annotated[int, typer.Option(min=0, help="Search through so many settings first (extra: tune).")] = 0,
     expires_days: Annotated[float | None, typer.Option(help="Days that the model may be served.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Put it into production if the gates allow.")] = False,
     on_bad: OnBad = "raise",

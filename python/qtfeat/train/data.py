@@ -72,6 +72,12 @@ class Dataset:
         rows = order[ends]
         return np.asarray(rows[self.complete[rows]], dtype=np.intp)
 
+    def only(self, rows: Rows) -> Dataset:
+        """Return the same bars of which no other rows can be used."""
+        kept = np.zeros(len(self.complete), dtype=bool)
+        kept[rows] = True
+        return replace(self, complete=self.complete & kept)
+
     def with_labels(self, labels: Labels) -> Dataset:
         """Return the same features with other labels."""
         return replace(self, labels=labels)

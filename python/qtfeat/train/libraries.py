@@ -9,8 +9,8 @@ from typing import Any
 from qtfeat.errors import QtfeatError
 
 
-def library(name: str) -> Any:
-    """Import XGBoost, LightGBM or a part of scikit-learn.
+def library(name: str, extra: str = "train") -> Any:
+    """Import XGBoost, LightGBM, a part of scikit-learn, or what another extra brings.
 
     Raises:
         QtfeatError: it is not installed.
@@ -20,4 +20,4 @@ def library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise QtfeatError(f"training needs {name}, which is not installed: pip install 'qtfeat[train]'") from error
+        raise QtfeatError(f"training needs {name}, which is not installed: pip install 'qtfeat[{extra}]'") from error

@@ -22,12 +22,14 @@ from qtfeat.train.candidate import Candidate, build
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import Dataset, Target, prepare
 from qtfeat.train.evaluate import Evaluation
+from qtfeat.train.evidence import PAIR
 from qtfeat.train.libraries import library
 from qtfeat.train.manifest import describe, importance, outcome
 from qtfeat.train.models import Ensemble
 from qtfeat.train.page import report_html
 from qtfeat.train.predict import Prediction, predict
 from qtfeat.train.report import Report
+from qtfeat.train.tune import FOLDS, tune
 from qtfeat.train.walkforward import Split
 
 DAY_SECONDS = 86_400.0
@@ -75,6 +77,8 @@ class JobSettings:
         limits: a TOML file of gate limits; None for the shipped ones.
         attempts: how many models were tried for this one, this one included: the gates put it beside the skill.
         expires_days: days after its last bar that the model may be served; None for no end.
+        tune: settings to search through first, on rows that no test block sees; 0 for none. Each counts as an attempt,
+            and is appended to `<out>/trials-<name>.jsonl`.
         promote: put the version into production if the gates allow it.
         on_bad: what a bad bar does: "raise", "null" or "reset".
         symbols: symbols to simulate where there are no data.
@@ -94,6 +98,7 @@ class JobSettings:
     limits: str | Path | None = None
     attempts: int = 1
     expires_days: float | None = None
+    tune: int = 0
     promote: bool = False
     on_bad: str = "raise"
     symbols: int = 8
@@ -102,11 +107,16 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         """Refuse what no later step would name."""
-        for setting, least in (("folds", 1), ("attempts", 1), ("embargo", 0)):
+        for setting, least in (("folds", 1), ("attempts", 1), ("embargo", 0), ("tune", 0)):
             if getattr(self, setting) < least:
                 raise SchemaError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
         if self.expires_days is not None and not 0.0 < self.expires_days < 1e5:
             raise SchemaError(f"expires_days must be above 0 and below 100,000, got {self.expires_days}")
+
+    @property
+    def all_attempts(self) -> int:
+        """Attempts before this run, this run, and every trial of its search."""
+        return self.attempts + self.tune
 
     def features(self) -> FeatureSet:
         """Return the feature set."""
@@ -166,7 +176,10 @@ def run_main_job(
     show.dataset(report, dataset, features, job.target)
     clock.lap("features")
     split = Split(job.folds, timedelta(seconds=job.embargo * dataset.interval_seconds), job.train_size)
-    made = build(dataset, features, split, config, job.out, job.model_name(), job.attempts, report, clock.lap)
+    if job.tune:
+        config = _tuned(dataset, split, config, job, report)
+        clock.lap("search")
+    made = build(dataset, features, split, config, job.out, job.model_name(), job.all_attempts, report, clock.lap)
     show.scores(report, made.measured.evaluation)
     verdicts = check(made.evidence, limits)
     path, status = _publish(dataset, features, split, config, job, made, verdicts, quality)
@@ -196,6 +209,16 @@ def _bars(data: str | Path | None, job: JobSettings, config: TrainConfig, report
     return table, str(quality)
 
 
+def _tuned(data: Dataset, split: Split, config: TrainConfig, job: JobSettings, report: Report) -> TrainConfig:
+    Path(job.out).mkdir(parents=True, exist_ok=True)
+    record = Path(job.out) / f"trials-{job.model_name()}.jsonl"
+    with report.progress("search", job.tune * FOLDS * PAIR * config.rounds) as tick:
+        config, trials = tune(data, split, config, job.tune, record=record, tick=tick)
+    best = max(trial.rank_ic for trial in trials)
+    report.line(f"search: {len(trials)} settings on the first fold's training rows, best rank IC {best:+.4f}: {record}")
+    return config
+
+
 def _publish(
     data: Dataset,
     features: FeatureSet,
@@ -208,7 +231,7 @@ def _publish(
 ) -> tuple[Path, str]:
     """Write the version, and into production if that was asked for and the gates allow it."""
     manifest = {
-        **describe(data, features, job.target, split, config, job.attempts),
+        **describe(data, features, job.target, split, config, job.all_attempts),
         **outcome(made.measured.evaluation, made.measured.champion),
         "expires_after": None if job.expires_days is None else job.expires_days * DAY_SECONDS,
     }

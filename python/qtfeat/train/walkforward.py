@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat.labels import SIDES
 from qtfeat.splits import PurgedWalkForward, purged_tail
 from qtfeat.train.calibrate import fit_combination
 from qtfeat.train.combine import RawOutputs, combine
@@ -148,6 +149,12 @@ def _info(data: Dataset, fold: int, past: Rows, fit: Rows, test: Rows, model: En
         train_rank_ic=rank_ic(forecast, labels.value[fit]),
         train_r2=r2(forecast, labels.value[fit]),
     )
+
+
+def plain_oos(data: Dataset, rows: Rows, score: Floats) -> OutOfSample:
+    """Return rows with a forecast and nothing else known, as one fold."""
+    thirds = np.full((len(rows), len(SIDES)), 1.0 / len(SIDES))
+    return _out_of_sample(data, rows, np.ones(len(rows), dtype=np.int16), (), thirds, thirds, score)
 
 
 def _out_of_sample(
