@@ -49,7 +49,9 @@ def command(*args: str | Path) -> subprocess.Popen[str]:
     code = "from qtfeat.cli import main; main()"
     line = [sys.executable, "-c", code, *map(str, args)]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, start_new_session=True, env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}, **pipes)
+    return subprocess.Popen(
+        line, start_new_session=True, env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}, **pipes
+    )
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int, str, str]:

@@ -205,9 +205,7 @@ def test_a_killed_writer_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     assert -signal.SIGKILL in codes, "every writer was done before it was killed"
 
 
-def test_a_decided_change_is_carried_out_by_whoever_comes_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decided_change_is_carried_out_by_whoever_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(tmp_path / "lake")
     lake.add(BARS.slice(0, 900), "spot", "1h")
 
