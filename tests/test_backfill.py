@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -123,7 +124,7 @@ def test_batches_go_on_from_a_snapshot(cuts: Sequence[int], by: bool, on_bad: st
     expected = whole.push(bars).matrix()
     state, parts = None, []
     bounds = [0, *sorted(cuts), 400]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         batches = _core.Batches(fs._core, "symbol" if by else None, "open_time", [], options)
         if state is not None:
             batches.restore(state)

@@ -1,4 +1,4 @@
-"""The lake of bars: appends without a trace of their order, whole or not at all, one writer, defects found and mended."""
+"""The lake of bars: appends that leave no trace of their order, whole or not at all; defects found and mended."""
 
 from __future__ import annotations
 
