@@ -16,6 +16,7 @@ from bench.runner import Outcome
 PACKAGES = (
     *("qtfeat", "numpy", "TA-Lib", "pandas", "polars", "pyarrow"),
     *("KunQuant", "talipp", "nautilus_trader"),
+    *("xgboost-cpu", "lightgbm"),
 )
 
 

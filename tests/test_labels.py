@@ -74,13 +74,13 @@ def test_a_null_close_empties_the_labels_that_need_it():
     ("closes", "settings", "text"),
     [
         ([1.0, 0.0], {}, "row 1"),
-        ([1.0, -2.0], {}, "positive"),
-        ([1.0, float("inf")], {}, "finite"),
+        ([1.0, -2.0], {}, "above 0"),
+        ([1.0, float("inf")], {}, "infinite"),
         ([1.0, 1.0], {"horizon": 0}, "horizon"),
         ([1.0, 1.0], {"horizon": -1}, "labels"),
         ([1.0, 1.0], {"threshold": -0.1}, "threshold"),
         ([1.0, 1.0], {"time": "when"}, "when"),
-        ([1.0, 1.0], {"time": "close"}, "timestamp"),
+        ([1.0, 1.0], {"time": "close"}, "datetime"),
     ],
 )
 def test_bad_input_is_named(closes, settings, text):

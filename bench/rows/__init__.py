@@ -51,6 +51,8 @@ _PANEL = "kline17, panel of 200 x 20,000 bars, 1 thread"
 _WINDOWS = "kline17, last row of 100,000 windows x 100 bars, 1 thread, AVX2"
 _PUSH = "streaming push of all 17, from Python"
 _SMALL = "wide32, 100 rows, one call"
+_ROW = "500 trees, one row from Python"
+_BATCH = "500 trees, 100,000 rows, 1 thread"
 _AVX2 = KEEP_MEMORY | {"QTFEAT_CPU": "avx2"}
 
 ROWS: tuple[Row, ...] = (
@@ -77,6 +79,19 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("windows_talib", _WINDOWS, "TA-Lib per window", "windows:talib", env=_AVX2),
     Row("windows_pandas", _WINDOWS, "pandas per window", "windows:pandas", env=_AVX2),
+    Row("labels_forward", "forward labels, panel of 15 x 20,000 bars, 1 thread", "pandas groupby", "labels:forward"),
+    Row(
+        "labels_barrier",
+        "triple barrier of 24 bars, panel of 15 x 20,000 bars, 1 thread",
+        "NumPy, symbols apart",
+        "labels:barrier",
+    ),
+    Row(
+        "synthetic_talib",
+        "synthetic windows of 100 bars with trade14, 1 thread",
+        "NumPy + TA-Lib per window",
+        "synthetic:features",
+    ),
     Row("push_nautilus", _PUSH, "nautilus_trader, 7 indicators", "stream:nautilus"),
     Row("push_nautilus_rust", _PUSH, "nautilus_trader, its Rust classes", "stream:nautilus_rust"),
     Row("push_talib", _PUSH, "TA-Lib's incremental API", "stream:talib"),
@@ -98,6 +113,14 @@ ROWS: tuple[Row, ...] = (
         pairs=25,
         wall_clock=True,
     ),
+    Row("trees_row_xgboost", f"{_ROW}, depth 6", "XGBoost inplace_predict", "trees:xgboost_row"),
+    Row("trees_row_lightgbm", f"{_ROW}, 31 leaves", "LightGBM predict", "trees:lightgbm_row"),
+    Row("trees_xgboost", f"{_BATCH}, depth 6", "XGBoost inplace_predict", "trees:xgboost_batch", pairs=5),
+    Row(
+        "trees_xgboost_shallow", f"{_BATCH}, depth 3", "XGBoost inplace_predict", "trees:xgboost_batch_shallow", pairs=5
+    ),
+    Row("trees_lightgbm", f"{_BATCH}, 31 leaves", "LightGBM predict", "trees:lightgbm_batch", pairs=5),
+    Row("trees_lightgbm_shallow", f"{_BATCH}, depth 3", "LightGBM predict", "trees:lightgbm_batch_shallow", pairs=5),
 )
 
 
