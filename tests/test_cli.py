@@ -28,7 +28,7 @@ from qtfeat.cli.app import app
 from qtfeat.cli.options import friendly
 from qtfeat.errors import BadBarError, GateFailed, SchemaError
 
-COMMANDS = ("catalog", "compute", "inspect", "plot", "run", "verify")
+COMMANDS = ("backfill", "catalog", "compute", "fetch", "inspect", "lake", "models", "plot", "run", "verify")
 
 
 def invoke(*args: str | Path) -> Any:
