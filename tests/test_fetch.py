@@ -260,7 +260,7 @@ SETTINGS = {
     "the end is before the start": {"first": "2024-12", "last": "2024-11"},
     "the newest day there can be is 2025-02-09": {"first": "2025-03", "last": "2025-04"},
     "workers must be 1..32": {"workers": 0},
-    "only http and https": {"base_url": "file:///tmp"},
+    "only http and https": {"base_url": "file:///etc"},
 }
 
 

@@ -85,6 +85,15 @@ def test_a_context_window_is_an_ordinary_random_walk():
     assert abs(np.corrcoef(decade, outcomes(20_000))[0, 1]) < 0.03
 
 
+def test_outcome_windows_are_half_as_loud_as_their_outcomes():
+    for scale in (0.1, 1.0, 20.0):
+        pnl = scale * outcomes(5000) / 2
+        w = synthetic_windows(np.clip(pnl, -99, None), kind="outcome")
+        noise = np.diff(np.log(w[:, :, 3]), axis=1).std() * 10
+        assert 0.5 < noise / (scale / 100) < 0.62  # the drift to the outcome adds a little
+    assert np.isfinite(synthetic_windows([3.0, 3.0], kind="outcome")).all()
+
+
 def test_volume_rises_with_the_return():
     w = synthetic_windows(outcomes(2000))
     size = np.abs(np.diff(np.log(w[:, :, 3]), axis=1))

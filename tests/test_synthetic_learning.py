@@ -113,5 +113,5 @@ def test_outcome_windows_know_their_outcome_and_say_so(seed):
     labels = synthetic_labels(pnl, "outcome")
     r2 = out_of_sample_r2(synthetic_features(pnl, "wide32", kind="outcome", seed=seed), labels)
     print(f"outcome windows, seed {seed}: R2 {r2:.4f}")
-    assert r2 > 0.05  # far above what any market gives, as it sees 100 bars of noise around 2 %
+    assert r2 > 0.5
     assert labels.label_leak

@@ -125,7 +125,7 @@ print(qtfeat.cpu(), digest.hexdigest())
 
 def test_same_bits_at_every_cpu_level(tmp_path) -> None:
     paths = []
-    for case in (*cases("xgboost", 9), *cases("lightgbm", 9)):
+    for case in (*cases("xgboost", 5), *cases("lightgbm", 5)):
         if case.width >= 8:
             path = tmp_path / f"{case.library}{case.seed}"
             _, file = train(replace(case, width=20, rounds=min(case.rounds, 50)))

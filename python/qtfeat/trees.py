@@ -149,7 +149,8 @@ class TreeModel:
             SchemaError: x is no 1-D array of F numbers.
         """
         try:
-            return self._row(x, raw)
+            # What is no such array is a TypeError there; trying costs less than asking.
+            return self._row(x, raw)  # type: ignore[arg-type]
         except TypeError:
             return self._row(_numbers(x, 1), raw)
 

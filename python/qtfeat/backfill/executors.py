@@ -75,12 +75,15 @@ class Dask:
         address: of the scheduler, such as `tcp://10.0.0.1:8786`.
         retries: for items that raise what is no `QtfeatError`, such as an error of the network.
         client: a `distributed.Client` to use, instead of an address.
+        patience: seconds to wait for the scheduler to answer.
     """
 
-    def __init__(self, address: str | None = None, *, retries: int = 2, client: Any = None) -> None:
+    def __init__(
+        self, address: str | None = None, *, retries: int = 2, client: Any = None, patience: float = 10.0
+    ) -> None:
         if (address is None) == (client is None):
             raise SchemaError("Dask needs the address of a scheduler, or a client")
-        self._address, self._client, self._retries = address, client, retries
+        self._address, self._client, self._retries, self._patience = address, client, retries, patience
 
     def run(
         self, job: Job, paths: Sequence[str], tick: Tick, stop: Stop, task: Task = run_partition
@@ -109,7 +112,7 @@ class Dask:
         except ImportError as error:
             raise SchemaError('Dask is not installed: pip install "qtfeat[dask]"') from error
         try:
-            return distributed.Client(self._address, timeout="10s"), True
+            return distributed.Client(self._address, timeout=self._patience), True
         except (OSError, ValueError) as error:
             raise SchemaError(f"no Dask scheduler at {self._address!r}: {error}") from error
 
