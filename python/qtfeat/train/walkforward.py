@@ -109,7 +109,9 @@ def walk_forward(data: Dataset, split: Split, config: TrainConfig, tick: Tick = 
     return WalkForward(oos, _concatenate(raws), together)
 
 
-def final_model(data: Dataset, split: Split, walk: WalkForward, config: TrainConfig, tick: Tick) -> Ensemble:
+def final_model(
+    data: Dataset, split: Split, walk: WalkForward, config: TrainConfig, tick: Tick = lambda _rounds: None
+) -> Ensemble:
     """Train on all rows, stopped early on a purged tail; combined and calibrated by all out-of-sample predictions."""
     fit, tail = split.tail(data, data.usable, config.tail)
     boosters = train(data.X, data.labels, fit=fit, tail=tail, config=config, tick=tick)
