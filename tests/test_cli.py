@@ -272,12 +272,14 @@ def test_plot(bars: Path, tmp_path: Path) -> None:
     assert invoke("plot", symbol, "--data", bars, "--out", tmp_path / "a.gif").exit_code == 2
 
 
-def test_run_saves_models_and_predicts(tmp_path: Path) -> None:
+def test_run_on_too_little_is_refused_with_reasons_and_kept(tmp_path: Path) -> None:
     models = tmp_path / "models"
     result = invoke("run", "--models", models, "--symbols", "3", "--bars", "1500", "--folds", "2", "--seed", "3")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
     assert "no market" in result.output
-    assert re.search(r"\b(BUY|SELL|HOLD)\b", result.output)
+    assert "rejected" in result.output
+    listed = json.loads(invoke("models", "list", "--models", models, "--json").output)
+    assert [version["allowed"] for version in listed] == ["rejected"]
     files = {p.suffix for p in models.rglob("*") if p.is_file()}
     assert files >= {".json", ".ubj", ".txt"}
     assert not files & {".pkl", ".pickle", ".joblib"}
