@@ -277,7 +277,7 @@ def test_run_on_too_little_is_refused_with_reasons_and_kept(tmp_path: Path) -> N
     result = invoke("run", "--models", models, "--symbols", "3", "--bars", "1500", "--folds", "2", "--seed", "3")
     assert result.exit_code == 3, result.output
     assert "no market" in result.output
-    assert "rejected" in result.output
+    assert "REJECTED" in result.output
     listed = json.loads(invoke("models", "list", "--models", models, "--json").output)
     assert [version["allowed"] for version in listed] == ["rejected"]
     files = {p.suffix for p in models.rglob("*") if p.is_file()}
