@@ -91,6 +91,16 @@ impl Slab {
     }
 }
 
+impl Slab {
+    /// Disjoint ranges, to write; an empty range may lie anywhere.
+    ///
+    /// # Panics
+    /// If a range leaves the slab or two overlap.
+    pub fn pieces<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> [&mut [f64]; N] {
+        self.values_mut().get_disjoint_mut(ranges).expect("ranges are disjoint")
+    }
+}
+
 #[inline(always)]
 fn fits(at: usize, len: usize, total: usize) -> bool {
     at <= total && len <= total - at

@@ -147,7 +147,7 @@ impl FeatureSet {
 
     /// Which inputs the set reads.
     pub fn inputs(&self) -> impl Iterator<Item = Input> + '_ {
-        self.block.inputs.iter().map(|i| i.0)
+        self.block.inputs.iter().map(|i| i.input)
     }
 
     /// True if the set has calendar features.

@@ -161,7 +161,7 @@ impl Stream {
 
     fn row(&mut self, bar: &Bar<'_>, verdict: Verdict, out: &mut [f64]) {
         for k in 0..self.machine.plan().inputs.len() {
-            let input = self.machine.plan().inputs[k].0;
+            let input = self.machine.plan().inputs[k].input;
             self.machine.input(k, 1)[0] = input_value(input, bar, verdict != Verdict::Good);
         }
         self.machine.run_one();
@@ -334,7 +334,7 @@ impl PanelStream {
         let all_good = self.verdicts.iter().all(|v| matches!(v, Lane::Present(Verdict::Good, _)));
         let e = self.fs.extras().len();
         for k in 0..self.machine.plan().inputs.len() {
-            let input = self.machine.plan().inputs[k].0;
+            let input = self.machine.plan().inputs[k].input;
             let dst = self.machine.input(k, 1);
             match input {
                 Input::Extra(i) => dst.iter_mut().enumerate().for_each(|(s, d)| *d = extras[s * e + i as usize]),
