@@ -99,13 +99,6 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
     }
 }
 
-/// Copies values and makes NaN canonical; true if there is any.
-pub(crate) fn canonical(dst: &mut [f64], values: &[f64]) -> bool {
-    assert!(dst.len() >= values.len());
-    // SAFETY: dst has room (asserted).
-    unsafe { store(dst.as_mut_ptr(), values, false) }
-}
-
 /// # Safety
 /// As [`store`]; the CPU must have AVX2.
 #[cfg(target_arch = "x86_64")]

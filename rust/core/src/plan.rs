@@ -130,13 +130,19 @@ struct Use {
 impl Plan {
     /// Plans `outputs` for rows that come one by one, `capacity` of them before the history moves.
     pub fn new(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, capacity), true).finish()
+        Planner::new(graph, outputs, (capacity, capacity), true).finish(false)
+    }
+
+    /// As [`Plan::new`] for many lanes: values that nobody reads back in time share one row, and stay in the
+    /// caches.
+    pub fn wide(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
+        Planner::new(graph, outputs, (capacity, 1), true).finish(true)
     }
 
     /// Plans `outputs` for blocks of up to `capacity` rows, computed in tiles of `tile`, for callers that take
     /// every output as it is emitted: its memory is used again at once, and [`Plan::outputs`] says nothing.
     pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize, tile: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, tile), false).finish()
+        Planner::new(graph, outputs, (capacity, tile), false).finish(true)
     }
 
     /// Rows of history over all slots: what a state keeps per series, beside the links.
@@ -326,9 +332,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(self) -> Plan {
-        let mut slots =
-            Slots { next: 0, free: Vec::new(), capacity: self.capacity, tile: self.tile, scratch: !self.keep_outputs };
+    /// `scratch`: values without history are placed by the tile, not by the block.
+    fn finish(self, scratch: bool) -> Plan {
+        let mut slots = Slots { next: 0, free: Vec::new(), capacity: self.capacity, tile: self.tile, scratch };
         let mut plan = Plan {
             steps: Vec::new(),
             links: Vec::new(),

@@ -54,9 +54,9 @@ impl Lanes for Plain {
 pub(crate) mod x86 {
     use super::Lanes;
     use std::arch::x86_64::{
-        __m256d, __m512d, _CMP_EQ_OQ, _CMP_GE_OQ, _mm_loadu_pd, _mm256_add_pd, _mm256_and_pd, _mm256_castpd128_pd256,
+        __m256d, __m512d, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_UNORD_Q, _mm_loadu_pd, _mm256_add_pd, _mm256_and_pd, _mm256_blendv_pd, _mm256_castpd128_pd256,
         _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd, _mm256_loadu_pd, _mm256_max_pd, _mm256_min_pd,
-        _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd,
+        _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd,
         _mm256_storeu_pd, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
     };
 
@@ -127,6 +127,40 @@ pub(crate) mod x86 {
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm256_add_pd(s.0, _mm256_mul_pd(k.0, _mm256_sub_pd(x.0, s.0))) })
         }
+    }
+
+    /// See [`super::rows_of`]. Four rows of four columns at a time, in registers.
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn rows_of(columns: &[&[f64]], out: &mut [f64]) -> bool {
+        let f = columns.len();
+        let rows = out.len() / f;
+        let (whole, fours) = (rows - rows % 4, columns.as_chunks::<4>().0);
+        assert!(columns.iter().all(|c| c.len() >= rows) && out.len() == rows * f);
+        let mut null = _mm256_setzero_pd();
+        for i in (0..whole).step_by(4) {
+            for (k, four) in fours.iter().enumerate() {
+                let mut x = [_mm256_setzero_pd(); 4];
+                for (x, column) in x.iter_mut().zip(four) {
+                    // SAFETY: i + 4 <= rows, which every column has (asserted).
+                    *x = unsafe { _mm256_loadu_pd(column.as_ptr().add(i)) };
+                    let unknown = _mm256_cmp_pd::<_CMP_UNORD_Q>(*x, *x);
+                    null = _mm256_or_pd(null, unknown);
+                    *x = _mm256_blendv_pd(*x, _mm256_set1_pd(f64::NAN), unknown);
+                }
+                let (even, odd) = (_mm256_unpacklo_pd(x[0], x[1]), _mm256_unpackhi_pd(x[0], x[1]));
+                let (even2, odd2) = (_mm256_unpacklo_pd(x[2], x[3]), _mm256_unpackhi_pd(x[2], x[3]));
+                // SAFETY: row i + 3 < rows, and column 4 k + 3 < f.
+                unsafe {
+                    let to = out.as_mut_ptr().add(i * f + 4 * k);
+                    _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(even, even2));
+                    _mm256_storeu_pd(to.add(f), _mm256_permute2f128_pd::<0x20>(odd, odd2));
+                    _mm256_storeu_pd(to.add(2 * f), _mm256_permute2f128_pd::<0x31>(even, even2));
+                    _mm256_storeu_pd(to.add(3 * f), _mm256_permute2f128_pd::<0x31>(odd, odd2));
+                }
+            }
+        }
+        let rest = super::rows_of_part(columns, out, (f, fours.len() * 4), whole);
+        rest | (_mm256_movemask_pd(null) != 0)
     }
 
     /// Values `k` and `k + 1`, counted from row `r`, of one window and of another.
@@ -217,6 +251,30 @@ pub(crate) mod x86 {
         let none = _mm256_cmp_pd::<_CMP_EQ_OQ>(v, _mm256_setzero_pd());
         _mm256_and_pd(_mm256_and_pd(inside, price), _mm256_or_pd(volume, none))
     }
+}
+
+/// Columns as rows: `out[i * F + k]` gets value i of column k, NaN canonical. True if there is any.
+pub(crate) fn rows_of(columns: &[&[f64]], out: &mut [f64]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if crate::cpu::level() != crate::cpu::Level::Baseline {
+        // SAFETY: every level above the baseline has AVX2.
+        return unsafe { x86::rows_of(columns, out) };
+    }
+    rows_of_part(columns, out, (columns.len(), 0), 0)
+}
+
+/// As [`rows_of`], for columns from `from` on, and in all columns for rows from `row` on.
+#[inline(always)]
+fn rows_of_part(columns: &[&[f64]], out: &mut [f64], (f, from): (usize, usize), row: usize) -> bool {
+    let mut null = false;
+    for (i, values) in out.chunks_exact_mut(f).enumerate() {
+        for (y, column) in values.iter_mut().zip(columns).skip(if i < row { from } else { 0 }) {
+            let x = column[i];
+            *y = if x == x { x } else { f64::NAN };
+            null |= x != x;
+        }
+    }
+    null
 }
 
 /// Interleaves eight windows of bars: column k gets the last rows of column k of the windows, as many as it has
