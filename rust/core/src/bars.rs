@@ -39,8 +39,8 @@ pub struct Policy {
     pub interval: Option<i64>,
 }
 
-const PRICE: std::ops::RangeInclusive<f64> = 1e-110..=1e110;
-const VOLUME: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
+pub(crate) const PRICE: std::ops::RangeInclusive<f64> = 1e-110..=1e110;
+pub(crate) const VOLUME: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
 const EXTRA: f64 = 1e100;
 
 #[inline(always)]

@@ -10,6 +10,7 @@ use crate::fault::Fault;
 use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::machine::Machine;
+use crate::plan::Read;
 use crate::source::{Bars, OHLCV, Rows};
 
 /// One series of a call.
@@ -138,7 +139,7 @@ fn fill(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, rows: &Rows, at
     }
     let mut read = [false; 5];
     for k in 0..machine.plan().inputs.len() {
-        let input = machine.plan().inputs[k].0;
+        let input = machine.plan().inputs[k].input;
         let dst = machine.input(k, n);
         match input {
             Input::Hour | Input::Weekday => {
@@ -188,7 +189,7 @@ fn check(
 ) {
     desk.bad.clear();
     let mut where_is: [Option<usize>; 5] = [None; 5];
-    for (k, (input, _)) in machine.plan().inputs.iter().enumerate() {
+    for (k, Read { input, .. }) in machine.plan().inputs.iter().enumerate() {
         if !matches!(input, Input::Extra(_) | Input::Hour | Input::Weekday) {
             where_is[column_of(*input)] = Some(k);
         }
@@ -211,8 +212,8 @@ fn check(
             }
         }
     }
-    for (k, (input, _)) in machine.plan().inputs.iter().enumerate() {
-        let Input::Extra(e) = *input else { continue };
+    for (k, read) in machine.plan().inputs.iter().enumerate() {
+        let Input::Extra(e) = read.input else { continue };
         for (i, &x) in machine.input_view(k, n).iter().enumerate() {
             if let Some(reason) = extra_fault(x) {
                 desk.bad.push((i, extras[e as usize].clone(), x, reason));

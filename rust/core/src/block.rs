@@ -9,28 +9,35 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+/// A line of the cache: where a slab starts. A register of eight values that straddles two is loaded twice.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f64; 8]);
+
 /// The working memory of a plan: one run of rows x S interleaved values per slot.
 #[derive(Debug, Clone)]
 pub struct Slab {
-    data: Vec<f64>,
+    data: Vec<Line>,
 }
 
 impl Slab {
     /// `len` values, all NaN ("before the start").
     pub fn new(len: usize) -> Self {
-        Self { data: vec![f64::NAN; len] }
+        Self { data: vec![Line([f64::NAN; 8]); len.div_ceil(8)] }
     }
 
     /// All values.
     #[inline(always)]
     pub fn values(&self) -> &[f64] {
-        &self.data
+        // SAFETY: a line is eight values without padding.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr().cast(), self.data.len() * 8) }
     }
 
     /// All values, to write.
     #[inline(always)]
     pub fn values_mut(&mut self) -> &mut [f64] {
-        &mut self.data
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_mut_ptr().cast(), self.data.len() * 8) }
     }
 
     /// `len` values at `dst` to write, and at each of `src` to read.
@@ -39,9 +46,9 @@ impl Slab {
     /// If a range leaves the slab or a source overlaps the destination: a bug in the plan.
     #[inline(always)]
     pub fn split<const N: usize>(&mut self, dst: usize, src: [usize; N], len: usize) -> (&mut [f64], [&[f64]; N]) {
-        let total = self.data.len();
+        let total = self.data.len() * 8;
         assert!(fits(dst, len, total) && src.iter().all(|&s| fits(s, len, total) && apart(s, dst, len)));
-        let base = self.data.as_mut_ptr();
+        let base = self.data.as_mut_ptr().cast::<f64>();
         // SAFETY: every range lies inside the slab, and the one mutable range meets none of the shared
         // ones (both just asserted); the borrow of self outlives the slices.
         unsafe {
@@ -65,14 +72,14 @@ impl Slab {
         len: usize,
         (last, last_len): (usize, usize),
     ) -> ([&mut [f64]; K], [&[f64]; N], &mut [f64]) {
-        let total = self.data.len();
+        let total = self.data.len() * 8;
         for (i, &d) in dst.iter().enumerate() {
             assert!(fits(d, len, total) && dst[..i].iter().all(|&o| apart(o, d, len)));
             assert!(src.iter().all(|&s| fits(s, len, total) && apart(s, d, len)));
         }
         assert!(last_len == 0 || last_len == len && fits(last, len, total));
         assert!(last_len == 0 || dst.iter().chain(&src).all(|&o| apart(o, last, len)));
-        let base = self.data.as_mut_ptr();
+        let base = self.data.as_mut_ptr().cast::<f64>();
         // SAFETY: as in `split`; the mutable ranges are also pairwise apart (asserted), or empty.
         unsafe {
             (
@@ -81,6 +88,16 @@ impl Slab {
                 std::slice::from_raw_parts_mut(base.add(last), last_len),
             )
         }
+    }
+}
+
+impl Slab {
+    /// Disjoint ranges, to write; an empty range may lie anywhere.
+    ///
+    /// # Panics
+    /// If a range leaves the slab or two overlap.
+    pub fn pieces<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> [&mut [f64]; N] {
+        self.values_mut().get_disjoint_mut(ranges).expect("ranges are disjoint")
     }
 }
 

@@ -66,7 +66,7 @@ pub fn level() -> Level {
 }
 
 #[inline]
-pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
+pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
     match level() {
         // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
         #[cfg(target_arch = "x86_64")]
@@ -97,13 +97,6 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
         let _ = past_cache;
         crate::block::store_f64(dst, values)
     }
-}
-
-/// Copies values and makes NaN canonical; true if there is any.
-pub(crate) fn canonical(dst: &mut [f64], values: &[f64]) -> bool {
-    assert!(dst.len() >= values.len());
-    // SAFETY: dst has room (asserted).
-    unsafe { store(dst.as_mut_ptr(), values, false) }
 }
 
 /// # Safety

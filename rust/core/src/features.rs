@@ -1,7 +1,7 @@
 //! A compiled feature set: specs, graph, plans, fingerprint.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -57,6 +57,7 @@ pub struct FeatureSet {
     fingerprint: [u8; 32],
     block: Arc<Plan>,
     stream: Arc<Plan>,
+    panel: OnceLock<Arc<Plan>>,
     windows: Mutex<HashMap<usize, Arc<Plan>>>,
     idle: Mutex<Vec<Machine>>,
     fault: Option<Fault>,
@@ -89,6 +90,7 @@ impl FeatureSet {
             fingerprint,
             block,
             stream,
+            panel: OnceLock::new(),
             windows: Mutex::default(),
             idle: Mutex::default(),
             fault: None,
@@ -147,7 +149,7 @@ impl FeatureSet {
 
     /// Which inputs the set reads.
     pub fn inputs(&self) -> impl Iterator<Item = Input> + '_ {
-        self.block.inputs.iter().map(|i| i.0)
+        self.block.inputs.iter().map(|i| i.input)
     }
 
     /// True if the set has calendar features.
@@ -188,6 +190,11 @@ impl FeatureSet {
     /// Plan for streams.
     pub fn stream_plan(&self) -> &Arc<Plan> {
         &self.stream
+    }
+
+    /// Plan for streams of many symbols; it keeps the same state as the one for a single stream.
+    pub fn panel_plan(&self) -> &Arc<Plan> {
+        self.panel.get_or_init(|| Arc::new(Plan::wide(&self.graph, &self.outputs, STREAM_ROWS)))
     }
 
     /// Plan for windows of `rows` rows.

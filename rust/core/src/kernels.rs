@@ -15,7 +15,7 @@ use crate::graph::{Chain, Op};
 use crate::plan::{Instr, Link, Plan, Step};
 use crate::primitives::recursive::ChainState;
 use crate::primitives::{elementwise as el, ratio as rt, sliding as sl};
-use crate::simd::{Eight, Plain};
+use crate::simd::{Lanes, Plain};
 
 pub use links::TILE_LANES;
 use one::One;
@@ -33,10 +33,15 @@ trait Width {
     /// Runs a bank; `along` is a later link with its state that may run along. True if it did.
     fn bank(&mut self, links: &[Link], states: &mut [ChainState], along: Option<Along<'_>>) -> bool;
     fn emit(&mut self, k: usize, at: u32);
+    /// Between two instructions: asks for some of the memory that is read next.
+    fn prefetch(&mut self);
 }
 
 /// A link of a later bank that reads the difference of this one's first two.
-type Along<'a> = (&'a Link, &'a mut ChainState);
+type Along<'a> = (&'a Link, &'a mut [ChainState]);
+
+/// Values in a line of the cache.
+const LINE: usize = 8;
 
 /// Runs every instruction of the plan.
 #[inline(always)]
@@ -44,11 +49,12 @@ fn execute(w: &mut impl Width, plan: &Plan, states: &mut [ChainState], lanes: us
     // The link that already ran along with an earlier bank.
     let mut ran = usize::MAX;
     for s in &plan.steps {
+        w.prefetch();
         let i = match s {
             Step::Map(i) => i,
             Step::Bank { from, to, along } => {
                 let (now, later) = states.split_at_mut(to * lanes);
-                let offer = along.filter(|_| lanes == 1).map(|a| (&plan.links[a], &mut later[a - to]));
+                let offer = along.map(|a| (&plan.links[a], &mut later[(a - to) * lanes..][..lanes]));
                 // A link that ran along is the first of its bank.
                 let from = from + usize::from(ran == *from);
                 if from < *to && w.bank(&plan.links[from..*to], &mut now[from * lanes..], offer) {
@@ -139,7 +145,7 @@ fn advance(chain: Option<&Chain>, state: &mut ChainState, x: f64) -> f64 {
 
 /// Which rows of a slab to compute.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub struct Span<'a> {
     /// First row, counted from a slot's base.
     pub cursor: usize,
     /// Number of rows.
@@ -150,6 +156,8 @@ pub struct Span {
     pub last_only: bool,
     /// Row 0 of every lane: nothing came before.
     pub fresh: bool,
+    /// What will be read for the next span: it is fetched while this one is computed.
+    pub next: &'a [f64],
 }
 
 /// Takes an output: its number, the first row (counted from the start of the run), and the values from
@@ -157,32 +165,38 @@ pub struct Span {
 pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f64]);
 
 /// A block of rows x lanes.
-struct Block<'a, 's, V> {
+struct Block<'a, 's, 'n, V> {
     slab: &'a mut Slab,
-    span: Span,
+    span: Span<'n>,
+    /// Values to ask for between two instructions.
+    share: usize,
     /// Rows of the run before this tile.
     before: usize,
     sink: &'s mut dyn FnMut(usize, usize, &[f64]),
+    /// A recursion met a null where only the last row is wanted.
+    torn: bool,
     lanes: PhantomData<V>,
 }
 
 #[inline(always)]
-fn block<V: Eight>(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    let mut before = 0;
+fn block<V: Lanes>(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], mut span: Span<'_>, sink: Sink<'_>) -> bool {
+    let (mut before, mut whole) = (0, true);
+    let share = span.next.len().div_ceil(plan.steps.len() * span.rows.div_ceil(plan.tile)).next_multiple_of(LINE);
     while before < span.rows {
         let rows = plan.tile.min(span.rows - before);
         let tile = Span { cursor: span.cursor + before, rows, ..span };
-        execute(&mut Block::<V> { slab, span: tile, before, sink, lanes: PhantomData }, plan, states, span.lanes);
+        let mut tile = Block::<V> { slab, span: tile, share, before, sink, torn: false, lanes: PhantomData };
+        execute(&mut tile, plan, states, span.lanes);
+        (whole, span.next) = (whole & !tile.torn, tile.span.next);
         before += rows;
     }
+    whole
 }
 
 /// Runs the plan over a block with the kernels of the best CPU level; `sink` takes the outputs of a plan
-/// that emits them.
-pub fn run_block(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    if span.rows > 0 {
-        crate::cpu::dispatch(plan, slab, states, span, sink);
-    }
+/// that emits them. False if it has to run again without `last_only`: a recursion met a null.
+pub fn run_block(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+    span.rows == 0 || crate::cpu::dispatch(plan, slab, states, span, sink)
 }
 
 /// Runs the plan over one row of one series.
@@ -191,20 +205,20 @@ pub fn run_one(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], cursor: 
 }
 
 /// The kernels at the level that every CPU of the target has.
-pub(crate) fn block_baseline(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    block::<Plain>(plan, slab, states, span, sink);
+pub(crate) fn block_baseline(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+    block::<Plain>(plan, slab, states, span, sink)
 }
 
 /// The kernels compiled for AVX2. FMA is not enabled, and would change nothing: only `mul_add` fuses.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_avx2(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    block::<crate::simd::x86::Avx2>(plan, slab, states, span, sink);
+pub(crate) fn block_avx2(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+    block::<crate::simd::x86::Avx2>(plan, slab, states, span, sink)
 }
 
 /// The kernels compiled for AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-pub(crate) fn block_avx512(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span, sink: Sink<'_>) {
-    block::<crate::simd::x86::Avx512>(plan, slab, states, span, sink);
+pub(crate) fn block_avx512(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+    block::<crate::simd::x86::Avx512>(plan, slab, states, span, sink)
 }

@@ -52,14 +52,14 @@ impl Machine {
     /// The next `rows` rows of the k-th input, to write.
     #[inline(always)]
     pub fn input(&mut self, k: usize, rows: usize) -> &mut [f64] {
-        let at = (self.plan.inputs[k].1 as usize + self.cursor) * self.lanes;
+        let at = (self.plan.inputs[k].base as usize + self.cursor) * self.lanes;
         &mut self.slab.values_mut()[at..at + rows * self.lanes]
     }
 
     /// The next `rows` rows of the k-th input, to read.
     #[inline(always)]
     pub fn input_view(&self, k: usize, rows: usize) -> &[f64] {
-        let at = (self.plan.inputs[k].1 as usize + self.cursor) * self.lanes;
+        let at = (self.plan.inputs[k].base as usize + self.cursor) * self.lanes;
         &self.slab.values()[at..at + rows * self.lanes]
     }
 
@@ -79,18 +79,28 @@ impl Machine {
     /// Computes the next `rows` rows from the inputs written. The outputs of a plan that emits them go to
     /// `sink`; with `last_only`, only the last row is computed, as far as possible, and emitted.
     pub fn run(&mut self, rows: usize, last_only: bool, sink: Sink<'_>) {
-        self.run_span(rows, last_only, false, sink);
+        let _ = self.run_span(rows, last_only, false, (&[], sink));
     }
 
     /// As [`Machine::run`] for a tile of windows: the first row is row 0 of every lane.
-    pub fn run_fresh(&mut self, rows: usize, last_only: bool, sink: Sink<'_>) {
+    /// `next` will be read soon. False if what was emitted is of no use: a recursion met a null where only the last row is wanted.
+    #[must_use]
+    pub fn run_fresh(&mut self, rows: usize, last_only: bool, next: &[f64], sink: Sink<'_>) -> bool {
         self.states.fill(ChainState::default());
-        self.run_span(rows, last_only, true, sink);
+        self.run_span(rows, last_only, true, (next, sink))
     }
 
-    fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, sink: Sink<'_>) {
-        let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only, fresh };
-        run_block(&self.plan, &mut self.slab, &mut self.states, span, sink);
+    fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, (next, sink): (&[f64], Sink<'_>)) -> bool {
+        let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only, fresh, next };
+        run_block(&self.plan, &mut self.slab, &mut self.states, span, sink)
+    }
+
+    /// The trailing rows, as many as are asked for, of each of five inputs, to write; nothing for `None`.
+    pub fn inputs(&mut self, which: [Option<(usize, usize)>; 5], rows: usize) -> [&mut [f64]; 5] {
+        let (cursor, lanes) = (self.cursor, self.lanes);
+        let place = |(k, n): (usize, usize)| (self.plan.inputs[k].base as usize + cursor + rows - n) * lanes;
+        let ranges = which.map(|w| w.map_or(0..0, |w| place(w)..place(w) + w.1 * lanes));
+        self.slab.pieces(ranges)
     }
 
     /// Computes one row of one series.

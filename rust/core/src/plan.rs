@@ -43,6 +43,21 @@ pub struct Link {
     pub start: u32,
     /// Coefficient of each input from the start of a series on, where they are all of one form.
     pub gains: Vec<f64>,
+    /// Trailing rows that anyone reads when only the last row is wanted.
+    pub demand: u32,
+    /// True if it runs along with an earlier bank in a tile of windows too.
+    pub beside: bool,
+}
+
+/// An input to be written before a block runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    /// Which one.
+    pub input: Input,
+    /// Where.
+    pub base: u32,
+    /// Trailing rows that anyone reads when only the last row is wanted.
+    pub demand: u32,
 }
 
 /// An instruction, or a bank of recursive ones that run in one loop.
@@ -80,8 +95,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Recursive instructions, in the order of their states.
     pub links: Vec<Link>,
-    /// Inputs read from bars, and their places.
-    pub inputs: Vec<(Input, u32)>,
+    /// Inputs read from bars.
+    pub inputs: Vec<Read>,
     /// Where each output is read.
     pub outputs: Vec<u32>,
     /// Constants and their slots.
@@ -115,13 +130,19 @@ struct Use {
 impl Plan {
     /// Plans `outputs` for rows that come one by one, `capacity` of them before the history moves.
     pub fn new(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, capacity), true).finish()
+        Planner::new(graph, outputs, (capacity, capacity), true).finish(false)
+    }
+
+    /// As [`Plan::new`] for many lanes: values that nobody reads back in time share one row, and stay in the
+    /// caches.
+    pub fn wide(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
+        Planner::new(graph, outputs, (capacity, 1), true).finish(true)
     }
 
     /// Plans `outputs` for blocks of up to `capacity` rows, computed in tiles of `tile`, for callers that take
     /// every output as it is emitted: its memory is used again at once, and [`Plan::outputs`] says nothing.
     pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize, tile: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, tile), false).finish()
+        Planner::new(graph, outputs, (capacity, tile), false).finish(true)
     }
 
     /// Rows of history over all slots: what a state keeps per series, beside the links.
@@ -143,6 +164,8 @@ struct Planner<'a> {
     outputs: &'a [Expr],
     uses: Vec<Use>,
     order: Vec<Work>,
+    /// Links that run along with an earlier bank in a tile of windows, and read no row of the slab there.
+    beside: Vec<u32>,
     capacity: usize,
     tile: usize,
     /// Outputs are read after the last step.
@@ -193,9 +216,12 @@ impl<'a> Planner<'a> {
     fn new(graph: &'a Graph, outputs: &'a [Expr], (capacity, tile): (usize, usize), keep_outputs: bool) -> Self {
         let nodes = fuse(graph, outputs);
         let uses = vec![Use::default(); nodes.len()];
-        let mut p = Self { graph, nodes, outputs, uses, order: Vec::new(), capacity, tile, keep_outputs };
+        let mut p = Self { graph, nodes, outputs, uses, order: Vec::new(), beside: Vec::new(), capacity, tile, keep_outputs };
         p.mark();
         p.schedule();
+        p.beside = p.pairs().into_iter().filter_map(|(bank, link)| p.tiled(bank, link)).collect();
+        p.uses.iter_mut().for_each(|u| u.demand = 0);
+        p.mark();
         for at in 0..p.order.len() {
             for id in p.reads(at) {
                 p.uses[id as usize].last_reader = at;
@@ -230,6 +256,7 @@ impl<'a> Planner<'a> {
                 }
                 for (i, &arg) in node.args.iter().enumerate() {
                     match node.op {
+                        Op::Chain(_) if self.beside.contains(&(id as u32)) => read(&mut self.uses, arg, 0, 0),
                         // A recursive step reads every row of its input, whatever is wanted of it.
                         Op::Chain(_) | Op::CumSum => read(&mut self.uses, arg, u32::MAX, 0),
                         Op::MeanAbsDev { n } if i == 0 => read(&mut self.uses, arg, u.demand, n - 1),
@@ -305,9 +332,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(self) -> Plan {
-        let mut slots =
-            Slots { next: 0, free: Vec::new(), capacity: self.capacity, tile: self.tile, scratch: !self.keep_outputs };
+    /// `scratch`: values without history are placed by the tile, not by the block.
+    fn finish(self, scratch: bool) -> Plan {
+        let mut slots = Slots { next: 0, free: Vec::new(), capacity: self.capacity, tile: self.tile, scratch };
         let mut plan = Plan {
             steps: Vec::new(),
             links: Vec::new(),
@@ -324,7 +351,7 @@ impl<'a> Planner<'a> {
         for (id, node) in self.nodes.iter().enumerate() {
             if let (Op::Input(input), true) = (node.op, self.uses[id].live) {
                 place[id] = slots.whole(self.uses[id].history);
-                plan.inputs.push((input, place[id].base));
+                plan.inputs.push(Read { input, base: place[id].base, demand: self.uses[id].demand });
             }
         }
         for (at, work) in self.order.iter().enumerate() {
@@ -371,12 +398,13 @@ impl<'a> Planner<'a> {
     fn link(&self, id: u32, chain: Option<Chain>, src: u32, dst: u32) -> Link {
         let start = self.graph.facts(self.nodes[id as usize].args[0]).3;
         let gains = match chain {
-            Some(c) if c.skip == 0 && c.seed != Seed::Partial => {
+            Some(c) if tabled(c) => {
                 (1..=self.capacity as u32).map(|k| if k <= c.n { c.gain(k) } else { c.coef.get() }).collect()
             }
             _ => Vec::new(),
         };
-        Link { chain, src, dst, start, gains }
+        let (demand, beside) = (self.uses[id as usize].demand, self.beside.contains(&id));
+        Link { chain, src, dst, start, gains, demand, beside }
     }
 
     /// Gives a node its slot: (place of the result, places of the operands).
@@ -443,25 +471,48 @@ impl<'a> Planner<'a> {
         front.into_iter().chain(rest).collect()
     }
 
+    fn banks(&self) -> Vec<&Vec<u32>> {
+        self.order.iter().filter_map(|w| if let Work::Bank(ids) = w { Some(ids) } else { None }).collect()
+    }
+
+    /// Which links may run along with which earlier bank: (its number, the later bank's first link).
+    fn pairs(&self) -> Vec<(usize, u32)> {
+        let banks = self.banks();
+        let later = |i: usize| {
+            let mine = |l: &&&Vec<u32>| self.difference(l[0]).is_some_and(|(a, b)| banks[i].starts_with(&[a, b]));
+            banks[i + 1..].iter().find(mine).map(|l| (i, l[0]))
+        };
+        (0..banks.len()).filter_map(later).collect()
+    }
+
+    /// `link`, if it can run along with the bank in a tile of windows: all start from a table of gains, the two it
+    /// reads from the same row, and it starts when all of the bank have.
+    fn tiled(&self, bank: usize, link: u32) -> Option<u32> {
+        let start = |id: u32| self.graph.facts(self.nodes[id as usize].args[0]).3;
+        let table = |id: u32| matches!(self.nodes[id as usize].op, Op::Chain(c) if tabled(c));
+        let ids = self.banks()[bank];
+        let all = ids.iter().all(|&id| table(id) && start(id) <= start(link));
+        (all && table(link) && start(ids[0]) == start(ids[1])).then_some(link)
+    }
+
     /// Marks the banks that a later link may run along with.
     fn mark_along(&self, plan: &mut Plan) {
-        let banks: Vec<&Vec<u32>> =
-            self.order.iter().filter_map(|w| if let Work::Bank(ids) = w { Some(ids) } else { None }).collect();
+        // Links are numbered bank after bank.
+        let all: Vec<u32> = self.banks().into_iter().flatten().copied().collect();
+        let number = |id: u32| all.iter().position(|&other| other == id);
+        let mut along: Vec<Option<usize>> = vec![None; self.banks().len()];
+        self.pairs().into_iter().for_each(|(bank, link)| along[bank] = number(link));
         let steps = plan.steps.iter_mut().filter_map(|s| match s {
-            Step::Bank { to, along, .. } => Some((*to, along)),
+            Step::Bank { along, .. } => Some(along),
             _ => None,
         });
-        for (i, (to, along)) in steps.enumerate() {
-            let mut first = to;
-            for later in &banks[i + 1..] {
-                if self.difference(later[0]).is_some_and(|(a, b)| banks[i].starts_with(&[a, b])) {
-                    *along = Some(first);
-                    break;
-                }
-                first += later.len();
-            }
-        }
+        steps.zip(along).for_each(|(step, link)| *step = link);
     }
+}
+
+/// True for a chain whose inputs' coefficients can be listed from the start of a series on.
+fn tabled(chain: Chain) -> bool {
+    chain.skip == 0 && chain.seed != Seed::Partial
 }
 
 fn is_link(op: Op) -> bool {

@@ -161,7 +161,7 @@ impl Stream {
 
     fn row(&mut self, bar: &Bar<'_>, verdict: Verdict, out: &mut [f64]) {
         for k in 0..self.machine.plan().inputs.len() {
-            let input = self.machine.plan().inputs[k].0;
+            let input = self.machine.plan().inputs[k].input;
             self.machine.input(k, 1)[0] = input_value(input, bar, verdict != Verdict::Good);
         }
         self.machine.run_one();
@@ -240,7 +240,7 @@ impl PanelStream {
         }
         // A lane count of 1 or of a tile would take kernels made for series and windows; they give the same
         // bits, and the panel's own is the faster one for a single row.
-        let machine = Machine::new(Arc::clone(fs.stream_plan()), n);
+        let machine = Machine::new(Arc::clone(fs.panel_plan()), n);
         Ok(Self {
             fs,
             symbols,
@@ -272,8 +272,16 @@ impl PanelStream {
     /// five NaN is an absent symbol. `out` (S, F) gets the features. A refused push changes no symbol.
     pub fn push(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64], out: &mut [f64]) -> Result<()> {
         let n = self.symbols.len();
-        self.judge(bars, times, extras)?;
+        let plain = self.judge(bars, times, extras)?;
         self.machine.wrap();
+        if plain {
+            self.fill_bars(bars);
+            self.machine.run(1, false, &mut |_, _, _| {});
+            self.read(out);
+            self.machine.advance(1);
+            self.rows.iter_mut().for_each(|rows| *rows = rows.saturating_add(1));
+            return Ok(());
+        }
         for (lane, v) in self.verdicts.iter().enumerate() {
             if matches!(v, Lane::Present(_, Tick::Reset)) {
                 self.machine.restart_lane(lane);
@@ -303,7 +311,8 @@ impl PanelStream {
         Ok(())
     }
 
-    fn judge(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) -> Result<()> {
+    /// True if there is nothing but one accepted bar for every symbol.
+    fn judge(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) -> Result<bool> {
         let (n, e) = (self.symbols.len(), self.fs.extras().len());
         if bars.len() != n * 5 || times.is_some_and(|t| t.len() != n) {
             return Err(Error::schema(format!(
@@ -312,6 +321,10 @@ impl PanelStream {
         }
         complete(&self.fs, &self.policy, times.is_some(), if e == 0 { extras.len() } else { extras.len() / n })?;
         let plain = times.is_none() && e == 0;
+        if plain && bars.as_chunks::<5>().0.iter().fold(true, |good, bar| good & is_good(bar)) {
+            self.verdicts.fill(Lane::Present(Verdict::Good, Tick::Next));
+            return Ok(true);
+        }
         for (lane, &bar) in bars.as_chunks::<5>().0.iter().enumerate() {
             if plain && is_good(&bar) {
                 self.verdicts[lane] = Lane::Present(Verdict::Good, Tick::Next);
@@ -327,14 +340,14 @@ impl PanelStream {
             let (verdict, tick) = judge(&self.fs, &self.policy, &self.clocks[lane], &bar, place)?;
             self.verdicts[lane] = Lane::Present(verdict, tick);
         }
-        Ok(())
+        Ok(false)
     }
 
     fn fill(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) {
         let all_good = self.verdicts.iter().all(|v| matches!(v, Lane::Present(Verdict::Good, _)));
         let e = self.fs.extras().len();
         for k in 0..self.machine.plan().inputs.len() {
-            let input = self.machine.plan().inputs[k].0;
+            let input = self.machine.plan().inputs[k].input;
             let dst = self.machine.input(k, 1);
             match input {
                 Input::Extra(i) => dst.iter_mut().enumerate().for_each(|(s, d)| *d = extras[s * e + i as usize]),
@@ -356,25 +369,27 @@ impl PanelStream {
         }
     }
 
+    /// Copies accepted bars into the inputs.
+    fn fill_bars(&mut self, bars: &[f64]) {
+        for k in 0..self.machine.plan().inputs.len() {
+            let c = column_of(self.machine.plan().inputs[k].input);
+            let dst = self.machine.input(k, 1);
+            dst.iter_mut().zip(bars.as_chunks::<5>().0).for_each(|(d, bar)| *d = bar[c]);
+        }
+    }
+
     fn read(&mut self, out: &mut [f64]) {
-        // Some lanes at a time, so that their rows stay in the first-level cache while the columns pass.
-        const LANES: usize = 64;
         let f = self.machine.plan().outputs.len();
-        let mut values = [0.0; LANES];
-        for (i, (rows, ready)) in out.chunks_mut(f * LANES).zip(self.ready.chunks_mut(LANES)).enumerate() {
-            let n = ready.len();
-            let mut any_null = false;
-            for k in 0..f {
-                let lanes = &self.machine.output(k, 1)[i * LANES..][..n];
-                any_null |= crate::cpu::canonical(&mut values[..n], lanes);
-                for (row, &y) in rows.chunks_exact_mut(f).zip(&values) {
-                    row[k] = y;
-                }
-            }
-            for ((ready, row), v) in ready.iter_mut().zip(rows.chunks_exact(f)).zip(&self.verdicts[i * LANES..]) {
-                if *v != Lane::Absent {
-                    *ready = !any_null || row.iter().all(|x| x == x);
-                }
+        let columns: Vec<&[f64]> = (0..f).map(|k| self.machine.output(k, 1)).collect();
+        let any_null = crate::simd::rows_of(&columns, out);
+        let all_good = Lane::Present(Verdict::Good, Tick::Next);
+        if !any_null && self.verdicts.iter().all(|v| *v == all_good) {
+            self.ready.fill(true);
+            return;
+        }
+        for ((ready, row), v) in self.ready.iter_mut().zip(out.chunks_exact(f)).zip(&self.verdicts) {
+            if *v != Lane::Absent {
+                *ready = !any_null || row.iter().all(|x| x == x);
             }
         }
         for ((row, v), ready) in out.chunks_exact_mut(f).zip(&self.verdicts).zip(&mut self.ready) {

@@ -24,9 +24,11 @@ pub trait Windows: Sync {
     fn count(&self) -> usize;
     /// Rows in each.
     fn rows(&self) -> usize;
-    /// Copies bar column `c` of `L` windows from `first` on (the last one again past the end) into
-    /// `dst`, interleaved.
-    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]);
+    /// Copies the last rows of the bar columns of `L` windows from `first` on (the last one again past the end)
+    /// into `dst`, interleaved, as many as each has room for. True if every bar of the windows is an accepted one.
+    fn bars(&self, first: usize, dst: [&mut [[f64; L]]; 5]) -> bool;
+    /// Memory of the `L` windows from `first` on, where it is in one piece.
+    fn memory(&self, first: usize) -> &[f64];
     /// Extra column `e` of window `w`, row `r`.
     fn extra(&self, e: usize, w: usize, r: usize) -> f64;
     /// Time of window `w`, row `r`, in ns, where there are times.
@@ -60,16 +62,17 @@ impl Windows for Cube<'_> {
         self.rows
     }
 
-    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
+    fn bars(&self, first: usize, dst: [&mut [[f64; L]]; 5]) -> bool {
         let size = self.rows * 5;
         let last = self.count() - 1;
         let window = |l: usize| self.bars[(first + l).min(last) * size..][..size].as_chunks::<5>().0;
-        interleave(std::array::from_fn(window), dst.each_mut().map(|d| d.as_chunks_mut::<L>().0));
-        // The next tile: its lines arrive while this one is computed.
-        let next = ((first + L) * size).min(self.bars.len());
-        for line in self.bars[next..].iter().take(L * size).step_by(8) {
-            crate::cpu::prefetch(line);
-        }
+        interleave(std::array::from_fn(window), dst)
+    }
+
+    fn memory(&self, first: usize) -> &[f64] {
+        let size = self.rows * 5;
+        let from = (first * size).min(self.bars.len());
+        &self.bars[from..(from + L * size).min(self.bars.len())]
     }
 
     fn extra(&self, e: usize, w: usize, r: usize) -> f64 {
@@ -111,15 +114,23 @@ impl Windows for History<'_> {
         self.rows
     }
 
-    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
+    fn bars(&self, first: usize, mut dst: [&mut [[f64; L]]; 5]) -> bool {
+        let mut good = true;
         for l in 0..L {
             let start = self.start((first + l).min(self.count() - 1));
-            for (column, d) in self.bars.iter().zip(dst.iter_mut()) {
-                for (d, x) in d.as_chunks_mut::<L>().0.iter_mut().zip(&column[start..start + self.rows]) {
-                    d[l] = *x;
-                }
+            let columns = self.bars.map(|column| &column[start..start + self.rows]);
+            for (column, d) in columns.iter().zip(&mut dst) {
+                let from = self.rows - d.len();
+                d.iter_mut().zip(&column[from..]).for_each(|(d, x)| d[l] = *x);
             }
+            let [o, h, l, c, v] = columns;
+            good &= all_good(o, h, l, c, v);
         }
+        good
+    }
+
+    fn memory(&self, _: usize) -> &[f64] {
+        &[]
     }
 
     fn extra(&self, e: usize, w: usize, r: usize) -> f64 {
@@ -211,25 +222,25 @@ impl Tile {
         out: &mut [T],
     ) -> Result<()> {
         let rows = windows.rows();
-        windows.bars(first, &mut self.columns);
+        if self.fill_good(fs, windows, first) {
+            let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only: self.last_only, marks: None };
+            if self.machine.run_fresh(rows, self.last_only, windows.memory(first + L), &mut |k, _, values| put.take(k, 0, values)) {
+                return Ok(());
+            }
+        }
+        windows.bars(first, self.columns.each_mut().map(|d| d.as_chunks_mut::<L>().0));
         let resets = self.check(fs, windows, first, lanes)?;
         self.fill(windows, first, lanes);
         let (last_only, columns, policy) = (self.last_only, &self.columns, &self.policy);
-        let f = fs.columns().len();
-        let mut put = |k: usize, from: usize, values: &[f64]| {
-            let rows_out = if last_only { 1 } else { rows };
-            for (i, row) in values.as_chunks::<L>().0.iter().enumerate() {
-                let r = if last_only { rows - 1 } else { from + i };
-                for (lane, &x) in row[..lanes].iter().enumerate() {
-                    // A bad row under `on_bad="reset"` is null as a whole, whatever its features would say.
-                    let mark = columns[3][r * L + lane];
-                    let x = if policy.on_bad == OnBad::Reset && mark != mark { f64::NAN } else { x };
-                    out[(lane * rows_out + r - (rows - rows_out)) * f + k] = T::from_value(x);
+        // A bad row under `on_bad="reset"` is null as a whole, whatever its features would say.
+        let marks = (policy.on_bad == OnBad::Reset).then_some(columns[3].as_slice());
+        let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only, marks };
+        if resets.is_empty() {
+            for last_only in [last_only, false] {
+                if self.machine.run_fresh(rows, last_only, &[], &mut |k, _, values| put.take(k, 0, values)) {
+                    break;
                 }
             }
-        };
-        if resets.is_empty() {
-            self.machine.run_fresh(rows, last_only, &mut |k, _, values| put(k, 0, values));
             return Ok(());
         }
         // Saved so that the next tile finds NaN history, and no states, again.
@@ -240,14 +251,9 @@ impl Tile {
         stops.dedup();
         for stop in stops {
             self.machine.run(stop - from, false, &mut |k, _, values| {
-                let skip = if !last_only {
-                    0
-                } else if stop == rows {
-                    values.len() - L
-                } else {
-                    return;
-                };
-                put(k, from, &values[skip..]);
+                if stop == rows || !last_only {
+                    put.take(k, from, values);
+                }
             });
             self.machine.advance(stop - from);
             for &(_, lane) in resets.iter().filter(|r| r.0 == stop) {
@@ -259,11 +265,26 @@ impl Tile {
         Ok(())
     }
 
+    /// Copies the bars that the plan reads into its slab, where nothing but bars is read; true if all are accepted.
+    fn fill_good(&mut self, fs: &FeatureSet, windows: &impl Windows, first: usize) -> bool {
+        if !fs.extras().is_empty() || windows.time(first, 0).is_some() {
+            return false;
+        }
+        let rows = windows.rows();
+        let mut which = [None; 5];
+        for (k, read) in self.machine.plan().inputs.iter().enumerate() {
+            let wanted = if self.last_only { rows.min(read.demand as usize) } else { rows };
+            which[column_of(read.input)] = Some((k, wanted));
+        }
+        let columns = self.machine.inputs(which, rows);
+        windows.bars(first, columns.map(|d| d.as_chunks_mut::<L>().0))
+    }
+
     /// Copies the inputs that the plan reads into its slab.
     fn fill(&mut self, windows: &impl Windows, first: usize, lanes: usize) {
         let rows = windows.rows();
         for k in 0..self.machine.plan().inputs.len() {
-            let input = self.machine.plan().inputs[k].0;
+            let input = self.machine.plan().inputs[k].input;
             let dst = self.machine.input(k, rows);
             match input {
                 Input::Extra(e) => each_row(dst, lanes, first, |w, r| windows.extra(e as usize, w, r)),
@@ -294,11 +315,6 @@ impl Tile {
         lanes: usize,
     ) -> Result<Vec<(usize, usize)>> {
         let mut resets = Vec::new();
-        let [o, h, l, c, v] = &self.columns;
-        let plain = fs.extras().is_empty() && windows.time(first, 0).is_none();
-        if plain && all_good(o, h, l, c, v) {
-            return Ok(resets);
-        }
         let mut extras = vec![0.0; fs.extras().len()];
         for lane in 0..lanes {
             let w = first + lane;
@@ -333,6 +349,39 @@ impl Tile {
         resets.sort_unstable();
         resets.dedup();
         Ok(resets)
+    }
+}
+
+/// Where the values of a tile go.
+struct Put<'a, T> {
+    out: &'a mut [T],
+    f: usize,
+    lanes: usize,
+    rows: usize,
+    last_only: bool,
+    /// A column that is NaN in rows that are null as a whole.
+    marks: Option<&'a [f64]>,
+}
+
+impl<T: Element> Put<'_, T> {
+    /// Takes values of column `k` from row `from` on, or of the last row alone.
+    #[inline]
+    fn take(&mut self, k: usize, from: usize, values: &[f64]) {
+        let tiles = values.as_chunks::<L>().0;
+        if !self.last_only {
+            tiles.iter().enumerate().for_each(|(i, row)| self.row(k, from + i, from + i, row));
+        } else if let Some(row) = tiles.last() {
+            self.row(k, self.rows - 1, 0, row);
+        }
+    }
+
+    #[inline(always)]
+    fn row(&mut self, k: usize, r: usize, to: usize, row: &[f64; L]) {
+        let size = if self.last_only { 1 } else { self.rows } * self.f;
+        for (lane, (&x, window)) in row.iter().zip(self.out.chunks_exact_mut(size)).enumerate().take(self.lanes) {
+            let null = self.marks.is_some_and(|m| m[r * L + lane] != m[r * L + lane]);
+            window[to * self.f + k] = T::from_value(if null { f64::NAN } else { x });
+        }
     }
 }
 

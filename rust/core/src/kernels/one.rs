@@ -82,5 +82,8 @@ impl Width for One<'_> {
     }
 
     #[inline(always)]
+    fn prefetch(&mut self) {}
+
+    #[inline(always)]
     fn emit(&mut self, _: usize, _: u32) {}
 }

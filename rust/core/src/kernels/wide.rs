@@ -1,10 +1,10 @@
 //! The instructions over a block of rows x lanes.
 
 use super::links::TILE_LANES;
-use super::{Along, Block, Span, Width};
+use super::{Along, Block, LINE, Span, Width};
 use crate::plan::{Instr, Link, row_of};
 use crate::primitives::recursive::ChainState;
-use crate::simd::Eight;
+use crate::simd::Lanes;
 
 /// Applies `f` to rows of equal length.
 macro_rules! zip {
@@ -17,7 +17,7 @@ macro_rules! zip {
     }};
 }
 
-impl<V: Eight> Block<'_, '_, V> {
+impl<V: Lanes> Block<'_, '_, '_, V> {
     /// (place of the result, places of the operands, values): what to read and write for `i`.
     #[inline(always)]
     fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
@@ -54,7 +54,7 @@ impl<V: Eight> Block<'_, '_, V> {
     }
 }
 
-impl<V: Eight> Width for Block<'_, '_, V> {
+impl<V: Lanes> Width for Block<'_, '_, '_, V> {
     #[inline(always)]
     fn map1(&mut self, i: &Instr, f: impl Fn(f64) -> f64) {
         let (d, [a]) = self.views(i);
@@ -160,22 +160,28 @@ impl<V: Eight> Width for Block<'_, '_, V> {
         }
         let lanes = self.span.lanes;
         if lanes == TILE_LANES && self.span.fresh && links.iter().all(|l| !l.gains.is_empty()) {
-            match links.len() {
-                1 => self.tile_bank::<1>(links, states),
-                2 => self.tile_bank::<2>(links, states),
-                3 => self.tile_bank::<3>(links, states),
-                4 => self.tile_bank::<4>(links, states),
-                5 => self.tile_bank::<5>(links, states),
-                6 => self.tile_bank::<6>(links, states),
-                7 => self.tile_bank::<7>(links, states),
-                _ => self.tile_bank::<8>(links, states),
-            }
-            return false;
+            return match links.len() {
+                1 => self.tile_bank::<1>(links, states, along),
+                2 => self.tile_bank::<2>(links, states, along),
+                3 => self.tile_bank::<3>(links, states, along),
+                4 => self.tile_bank::<4>(links, states, along),
+                5 => self.tile_bank::<5>(links, states, along),
+                6 => self.tile_bank::<6>(links, states, along),
+                7 => self.tile_bank::<7>(links, states, along),
+                _ => self.tile_bank::<8>(links, states, along),
+            };
         }
         for (link, states) in links.iter().zip(states.chunks_mut(lanes)) {
             self.lanes_link(link, states);
         }
         false
+    }
+
+    #[inline(always)]
+    fn prefetch(&mut self) {
+        let (now, rest) = self.span.next.split_at(self.share.min(self.span.next.len()));
+        now.iter().step_by(LINE).for_each(|line| crate::cpu::prefetch(line));
+        self.span.next = rest;
     }
 
     #[inline(always)]
