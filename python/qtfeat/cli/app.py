@@ -9,6 +9,7 @@ import typer
 
 from qtfeat.cli import export as export_commands
 from qtfeat.cli import models as models_commands
+from qtfeat.cli import train as train_commands
 from qtfeat.cli.backfill import EPILOG, backfill
 from qtfeat.cli.lake import lake_app
 from qtfeat.cli.options import (
@@ -39,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(export_commands.app)
+app.add_typer(train_commands.app)
 app.add_typer(models_commands.app, name="models")
 
 app.command(epilog=EPILOG)(backfill)

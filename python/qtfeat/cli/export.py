@@ -13,6 +13,11 @@ from qtfeat.cli.options import OnBad, SetName, Target, friendly
 app = typer.Typer(name="export", help="Training data for models that are trained elsewhere.", no_args_is_help=True)
 
 
+@app.callback()
+def root() -> None:
+    """Training data for models that are trained elsewhere."""
+
+
 @app.command(
     epilog="Example: `qtfeat export sequences bars/ sequences/ --length 128`, then in Python "
     '`load_sequences("sequences").X`'

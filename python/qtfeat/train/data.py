@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -41,6 +42,7 @@ class Dataset:
         rsi: rsi(14); NaN in warm-up.
         interval_seconds: length of a bar.
         fingerprint: of the feature set, as the computed features carry it.
+        sha256: hash of the bars.
     """
 
     bars: pa.Table
@@ -54,6 +56,7 @@ class Dataset:
     rsi: Floats
     interval_seconds: float
     fingerprint: str
+    sha256: str
 
     @property
     def usable(self) -> Rows:
@@ -133,6 +136,7 @@ def prepare(
         rsi=rsi,
         interval_seconds=float(length / np.timedelta64(1, "s")),
         fingerprint=fingerprint,
+        sha256=digest(bars),
     )
 
 
@@ -158,3 +162,18 @@ def holes(data: Dataset, features: FeatureSet) -> int:
     position[order] = np.arange(len(order)) - np.repeat(starts, sizes)
     warm = np.array([features.warmup[name] for name in data.columns])
     return int(np.count_nonzero(np.isnan(data.X) & (position[:, None] >= warm)))
+
+
+def digest(bars: pa.Table) -> str:
+    """Return the SHA-256 of the bars: symbols, times and values, whatever the chunks."""
+    total = hashlib.sha256()
+    for name in BAR_SCHEMA.names:
+        column = bars[name]
+        if pa.types.is_string(column.type):
+            counts = np.asarray([len(s.encode()) for s in column.unique().to_pylist()], dtype=np.int64)
+            total.update(counts.tobytes())
+            total.update("".join(column.unique().to_pylist()).encode())
+            total.update(symbol_codes(column).tobytes())
+        else:
+            total.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return total.hexdigest()

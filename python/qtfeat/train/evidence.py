@@ -37,14 +37,14 @@ class Canaries:
     Attributes:
         permuted_rank_ic: rank IC on the last fold of each model trained and tested on permuted labels.
         permuted_test_rows: test rows of those.
-        next_return_r2: R2 on the last fold of a model that was given the next bar's return.
-        next_return_hit: its hit rate.
+        next_return_r2: R2 on the last fold of a model that was given the next bar's return; None if there are no bars.
+        next_return_hit: its hit rate; None likewise.
     """
 
     permuted_rank_ic: tuple[float, ...]
     permuted_test_rows: int
-    next_return_r2: float
-    next_return_hit: float
+    next_return_r2: float | None = None
+    next_return_hit: float | None = None
 
 
 def canaries(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lambda _rounds: None) -> Canaries:
@@ -56,6 +56,18 @@ def canaries(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lamb
         config: settings.
         tick: called with rounds done; adds up to (PERMUTATIONS + 1) * PAIR * config.rounds.
     """
+    found = permuted_canaries(data, split, config, tick)
+    past, test = list(split.blocks(data))[-1]
+    planted = data.with_column("next_bar_return", next_return(data))
+    known = planted.complete
+    past, test = past[known[past]], test[known[test]]
+    score = _fold_forecast(planted, split, past, test, config, tick)
+    value, side = data.labels.value[test], data.labels.side[test]
+    return replace(found, next_return_r2=r2(score, value), next_return_hit=hit_rate(score, value, side))
+
+
+def permuted_canaries(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lambda _rounds: None) -> Canaries:
+    """Train on permuted labels alone; ticks add up to PERMUTATIONS * PAIR * config.rounds."""
     past, test = list(split.blocks(data))[-1]
     ics = []
     for number in range(PERMUTATIONS):
@@ -63,12 +75,7 @@ def canaries(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lamb
         score = _fold_forecast(other, split, past, test, config, tick)
         # A model that stops before its first tree forecasts one number: no skill at all.
         ics.append(_none_is_zero(rank_ic(score, other.labels.value[test])))
-    planted = data.with_column("next_bar_return", next_return(data))
-    known = planted.complete
-    past, test = past[known[past]], test[known[test]]
-    score = _fold_forecast(planted, split, past, test, config, tick)
-    value, side = data.labels.value[test], data.labels.side[test]
-    return Canaries(tuple(ics), len(test), r2(score, value), hit_rate(score, value, side))
+    return Canaries(tuple(ics), len(test))
 
 
 def seed_rank_ics(
@@ -95,7 +102,7 @@ def seed_rank_ics(
 
 def forecast_walk(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lambda _rounds: None) -> Floats:
     """Return the forecasts of a walk-forward of the regressor pair alone, one per bar; NaN where none was tested."""
-    out = np.full(data.bars.num_rows, np.nan)
+    out = np.full(len(data.X), np.nan)
     for past, test in split.blocks(data):
         out[test] = _fold_forecast(data, split, past, test, config, tick)
     return out

@@ -25,7 +25,7 @@ class Measured:
         evaluation: the walk-forward's figures.
         canaries: models that had nothing to say, or too much.
         seed_rank_ic: rank IC per seed.
-        parity: what live use would do differently.
+        parity: what live use would do differently; None where there are no bars to replay.
         champion: the comparison with production; None if nothing is in production.
         attempts: how many models were tried for this one.
     """
@@ -33,7 +33,7 @@ class Measured:
     evaluation: Evaluation
     canaries: Canaries
     seed_rank_ic: tuple[float, ...]
-    parity: Parity
+    parity: Parity | None
     champion: Champion | None
     attempts: int
 
@@ -47,7 +47,7 @@ def evidence(data: Dataset, features: FeatureSet, split: Split, measured: Measur
     found = measured.evaluation
     pooled = found.pooled
     book = pooled.forecast.book
-    champion = measured.champion
+    champion, parity = measured.champion, measured.parity
     return Evidence(
         rows=len(data.usable),
         fingerprint=features.fingerprint,
@@ -74,9 +74,9 @@ def evidence(data: Dataset, features: FeatureSet, split: Split, measured: Measur
         r2_gap=found.gap_r2,
         seed_rank_ic=measured.seed_rank_ic,
         ece=pooled.calibration.ece,
-        parity_rows=measured.parity.prediction_rows,
-        parity_feature_diffs=measured.parity.feature_diffs,
-        parity_prediction_diffs=measured.parity.prediction_diffs,
+        parity_rows=None if parity is None else parity.prediction_rows,
+        parity_feature_diffs=None if parity is None else parity.feature_diffs,
+        parity_prediction_diffs=None if parity is None else parity.prediction_diffs,
         permuted_rank_ic=measured.canaries.permuted_rank_ic,
         permuted_test_rows=measured.canaries.permuted_test_rows,
         canary_r2=measured.canaries.next_return_r2,
@@ -92,10 +92,16 @@ def evidence(data: Dataset, features: FeatureSet, split: Split, measured: Measur
 
 
 def purged_bars(data: Dataset, split: Split) -> int:
-    """Return the least number of bars between a fold's last training decision and its first test decision."""
-    t = data.labels.t
+    """Return the least number of bars between a fold's last training decision and its first test decision.
+
+    Trades are no bars: theirs is the horizon if every training outcome was known before the test, else 0.
+    """
+    labels = data.labels
+    if labels.kind == "trade":
+        clear = all(labels.t_end[past].max() < labels.t[test].min() for past, test in split.blocks(data))
+        return labels.horizon if clear else 0
     bar = np.timedelta64(round(data.interval_seconds * 1e9), "ns")
-    gaps = [float((t[test].min() - t[past].max()) / bar) for past, test in split.blocks(data)]
+    gaps = [float((labels.t[test].min() - labels.t[past].max()) / bar) for past, test in split.blocks(data)]
     return math.floor(min(gaps)) - 1
 
 

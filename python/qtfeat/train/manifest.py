@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from qtfeat.bars.schema import BAR_SCHEMA
 from qtfeat.features import FeatureSet
-from qtfeat.labels import SIDES, symbol_codes
+from qtfeat.labels import SIDES
 from qtfeat.train.champion import Champion
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import Dataset
@@ -58,8 +55,8 @@ def describe(
         "attempts": attempts,
         "interval_seconds": data.interval_seconds,
         "data": {
-            "sha256": digest(data.bars),
-            "bars": data.bars.num_rows,
+            "sha256": data.sha256,
+            "bars": len(data.X),
             "rows": len(rows),
             "symbols": sorted(data.symbols),
             "first": str(labels.t.min()),
@@ -96,18 +93,3 @@ def importance(model: Ensemble, columns: tuple[str, ...]) -> dict[str, float]:
 
 def _share(values: Any) -> Any:
     return values / values.sum() if values.sum() > 0.0 else np.zeros(len(values))
-
-
-def digest(bars: pa.Table) -> str:
-    """Return the SHA-256 of the bars: symbols, times and values, whatever the chunks."""
-    total = hashlib.sha256()
-    for name in BAR_SCHEMA.names:
-        column = bars[name]
-        if pa.types.is_string(column.type):
-            counts = np.asarray([len(s.encode()) for s in column.unique().to_pylist()], dtype=np.int64)
-            total.update(counts.tobytes())
-            total.update("".join(column.unique().to_pylist()).encode())
-            total.update(symbol_codes(column).tobytes())
-        else:
-            total.update(np.ascontiguousarray(column.to_numpy()).tobytes())
-    return total.hexdigest()

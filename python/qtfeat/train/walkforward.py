@@ -123,7 +123,7 @@ def _known(data: Dataset, rows: list[Rows], raws: list[RawOutputs], past: Rows) 
     if not rows:
         return np.zeros(0, dtype=np.intp), _concatenate(raws)
     earlier = np.concatenate(rows)
-    allowed = np.zeros(data.bars.num_rows, dtype=bool)
+    allowed = np.zeros(len(data.X), dtype=bool)
     allowed[past] = True
     keep = allowed[earlier]
     return earlier[keep], _concatenate(raws).take(keep)
