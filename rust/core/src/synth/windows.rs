@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::random::{Random, Ziggurat};
+use crate::bars::is_good;
 use crate::block::Shared;
 use crate::kernels::TILE_LANES;
 use crate::windows::Windows;
@@ -202,15 +203,26 @@ impl Windows for Synthetic {
         self.config.bars
     }
 
-    fn bars(&self, first: usize, dst: &mut [Vec<f64>; 5]) {
-        let mut columns = dst.each_mut().map(|d| d.as_chunks_mut::<TILE_LANES>().0);
+    fn bars(&self, first: usize, mut dst: [&mut [[f64; TILE_LANES]]; 5]) -> bool {
         let mut scratch = vec![0.0; self.config.bars];
+        let skipped = dst.each_ref().map(|d| self.config.bars - d.len());
+        let mut good = true;
         for lane in 0..TILE_LANES {
             let w = (first + lane).min(self.count() - 1);
             self.window(w, &mut scratch, |row, bar| {
-                columns.iter_mut().zip(bar).for_each(|(column, x)| column[row][lane] = x);
+                good &= is_good(&bar);
+                for ((column, x), from) in dst.iter_mut().zip(bar).zip(skipped) {
+                    if row >= from {
+                        column[row - from][lane] = x;
+                    }
+                }
             });
         }
+        good
+    }
+
+    fn memory(&self, _: usize) -> &[f64] {
+        &[]
     }
 
     fn extra(&self, _: usize, _: usize, _: usize) -> f64 {
@@ -316,7 +328,7 @@ fn signals(outcomes: &[f64], rho: f64, most: f64) -> Result<Vec<f64>, WindowErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bars::{Policy, is_good};
+    use crate::bars::Policy;
     use crate::features::FeatureSet;
     use crate::graph::Profile;
     use crate::windows::{Cube, compute};
