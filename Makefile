@@ -3,6 +3,7 @@
 #   make test               Rust and Python tests; slow suites at 1/50 size
 #   make soak               the slow suites whole, Miri and cargo-fuzz where installed
 #   make bench              compare outputs, then speed, with the peers; fails below bench/floors.toml
+#   make bench-backfill     Parquet -> Parquet over a simulated lake, with pyarrow, pandas, polars and Dask beside it
 #   make lint               formatters, clippy, ruff, mypy, stub and docs drift
 #   make docs               write the generated pages
 #   make wheel              a wheel and an sdist under dist/
@@ -25,7 +26,7 @@ SETS := $(wildcard python/qtfeat/sets/*.toml)
 FUZZ_SECONDS ?= 600
 BENCH ?= --write
 
-.PHONY: help demo test soak bench lint docs wheel venv clean
+.PHONY: help demo test soak bench bench-backfill lint docs wheel venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -73,6 +74,9 @@ soak: venv
 
 bench: venv $(STAMP)-deps-bench
 	@$(PY) bench/report.py $(BENCH)
+
+bench-backfill: venv $(STAMP)-deps-bench
+	@$(PY) bench/backfill.py $(BACKFILL)
 
 lint: venv
 	@bash tools/need_cargo.sh --components

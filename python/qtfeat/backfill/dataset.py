@@ -23,7 +23,7 @@ from qtfeat.backfill.run import CONFIG
 from qtfeat.backfill.task import FEATURES, Job
 from qtfeat.errors import SchemaError
 from qtfeat.feature_set import FeatureSet, as_feature_set
-from qtfeat.labels import Labels, forward_labels
+from qtfeat.labels import Labels, make_labels
 
 KEYS = ("symbol", "t", "t_end")
 TARGETS = ("value", "ret", "side")
@@ -66,6 +66,9 @@ def dataset(
     fs = as_feature_set(features)
     if label.get("kind", "forward") == "market_neutral":
         raise SchemaError("labels of kind 'market_neutral' need all symbols at once: use qtfeat.labels.make_labels")
+    unknown = sorted(set(label) - {"kind", "horizon", "threshold", "take_profit", "stop_loss"})
+    if unknown:
+        raise SchemaError(f"label has no setting {unknown[0]!r}: kind, horizon, threshold, take_profit, stop_loss are")
     first = None if first is None else month(first, "first")
     last = None if last is None else month(last, "last")
     partitions = lake.partitions(markets=markets, symbols=symbols, intervals=intervals)
@@ -217,7 +220,7 @@ class Part:
         lake = self.of.lake
         files = [parquet.reader(lake.data(self.partition, m)) for m in self.past]
         bars = pa.concat_tables(f.read(columns=wanted, use_threads=False) for f in files)
-        return _label(bars, self.partition.interval, **self.of.label)
+        return make_labels(bars, interval=self.partition.interval, **self.of.label)
 
     def features(self, name: str) -> pa.Table:
         """The features of a month. Raises SchemaError where the file is not sound."""
@@ -284,12 +287,6 @@ def _job(lake: Lake, fs: FeatureSet, first: str | None, last: str | None) -> Job
             return Job(lake.root, fs, name, *settings, first, last)
     name = fs.name or "custom"
     raise SchemaError(f"{lake.root}: no features of {name} ({fs.fingerprint}): run qtfeat backfill {lake.root}")
-
-
-def _label(bars: pa.Table, interval: str, kind: str = "forward", **settings: Any) -> Labels:
-    if kind != "forward":
-        raise SchemaError(f"labels of kind {kind!r} are not made from a lake yet")
-    return forward_labels(bars, interval=interval, **settings)
 
 
 def _known(target: str) -> str:

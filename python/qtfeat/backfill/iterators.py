@@ -101,8 +101,8 @@ class _Rows:
 
     def _take(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         which = np.searchsorted(self._starts, rows, side="right") - 1
-        kind = np.float32 if self._part.of.job.dtype == "float32" else np.float64
-        out = np.empty((len(rows), len(self._part.of.columns)), dtype=kind)
+        # LightGBM takes samples as float64 and nothing else.
+        out = np.empty((len(rows), len(self._part.of.columns)))
         for i in np.unique(which):
             here = which == i
             out[here] = self._month(int(i))[rows[here] - self._starts[i]]

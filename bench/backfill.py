@@ -1,0 +1,328 @@
+"""Backfill Parquet -> Parquet, against pyarrow that reads and writes the same columns without computing anything.
+
+    python bench/backfill.py                       # 500 symbols x 20,000 bars, within --seconds per row
+    python bench/backfill.py --symbols 40 --only pyarrow
+
+Rows against pyarrow are pairs on one pinned core, in CPU seconds, one pair per symbol, the median of their ratios: both
+read the same bar files and write the same feature tables with the same settings, ours computes them in between. Before
+anything is timed the features are compared, bit for bit, with one pass over the symbol's whole history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import qtfeat as qf
+from bench.harness import idle_cores, pin_to_one_core
+from qtfeat.backfill import Job, Lake, Partition, Threads, parquet, run_backfill, run_partition
+from qtfeat.bars.simulate import simulate
+
+COLUMNS = ["open_time", "open", "high", "low", "close", "volume"]
+SETS = (("kline17", "float64"), ("wide32", "float32"))
+CHUNK = 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; `figure` is held against `limit` in the sense of `better`."""
+
+    name: str
+    figure: float
+    unit: str
+    limit: float | None = None
+    better: str = "lower"
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        if self.limit is None:
+            return True
+        return self.figure <= self.limit if self.better == "lower" else self.figure >= self.limit
+
+
+def limits() -> dict[str, float]:
+    with Path(__file__).with_name("floors.toml").open("rb") as file:
+        return dict(tomllib.load(file)["backfill"])
+
+
+def fill(root: Path, symbols: int, bars: int, interval: str) -> Lake:
+    """A lake of simulated bars. Symbols are made in chunks, so that this takes little memory."""
+    lake = Lake(root)
+    names: list[str] = []
+    for start in range(0, symbols, CHUNK):
+        table = simulate(symbols=min(CHUNK, symbols - start), bars=bars, seed=start, interval=interval)
+        index = table["symbol"].combine_chunks().dictionary_encode()
+        names = [f"SIM{start + i:03d}" for i in range(len(index.dictionary))]
+        renamed = pa.DictionaryArray.from_arrays(index.indices, pa.array(names)).dictionary_decode()
+        lake.add(table.set_column(0, "symbol", renamed), "sim", interval)
+    return lake
+
+
+def files(lake: Lake, job: Job, partition: Partition) -> list[tuple[str, str, str]]:
+    """Bars, features, and where a peer writes the same features, of each month."""
+    root = lake.root
+    out = Path(root, "peer", partition.path)
+    out.mkdir(parents=True, exist_ok=True)
+    return [
+        (
+            f"{root}/bars/{partition.path}/{m}.parquet",
+            f"{root}/{job.folder}/{partition.path}/{m}.parquet",
+            f"{out}/{m}.parquet",
+        )
+        for m in lake.months(partition)
+    ]
+
+
+def compare(lake: Lake, job: Job, partition: Partition) -> None:
+    """Months that were computed one by one have the bits of one pass."""
+    whole = qf.compute(lake.read(partition), job.features, time="open_time", dtype=job.dtype, threads=1)
+    found = pa.concat_tables(pq.ParquetFile(f).read() for _, f, _ in files(lake, job, partition))
+    kind = np.uint32 if job.dtype == "float32" else np.uint64
+    for name in job.features.columns:
+        if not np.array_equal(whole[name].to_numpy().view(kind), found[name].to_numpy().view(kind)):
+            raise AssertionError(f"{partition}: {name} differs from one pass")
+
+
+def copy(months: list[tuple[str, pa.Table, str]]) -> None:
+    """What the peer does: read the bars, write the features; in the leanest form of either."""
+    for bars, features, target in months:
+        pq.ParquetFile(bars).read(columns=COLUMNS, use_threads=False)
+        pq.write_table(features, target, **parquet.SETTINGS)
+
+
+def pairs(lake: Lake, name: str, dtype: str, seconds: float) -> Iterator[tuple[float, float]]:
+    """CPU seconds of ours and of pyarrow, symbol by symbol."""
+    job = Job(lake.root, qf.FeatureSet.load(name), name, dtype)
+    until = time.monotonic() + seconds
+    for i, partition in enumerate(lake.partitions()):
+        folder = Path(lake.root, job.folder, partition.path)
+        assert not run_partition(job, partition.path).error
+        if i < 3:
+            compare(lake, job, partition)
+        months = [(b, pq.ParquetFile(f).read(use_threads=False), t) for b, f, t in files(lake, job, partition)]
+        seconds_of = {}
+        for side in ("ours", "peer") if i % 2 else ("peer", "ours"):
+            if side == "ours":
+                shutil.rmtree(folder)
+            begun = time.process_time()
+            if side == "ours":
+                run_partition(job, partition.path)
+            else:
+                copy(months)
+            seconds_of[side] = time.process_time() - begun
+        if i:  # the first symbol warms both up
+            yield seconds_of["ours"], seconds_of["peer"]
+        shutil.rmtree(folder)
+        if time.monotonic() > until and i >= 8:
+            return
+
+
+def against_pyarrow(lake: Lake, interval: str, seconds: float, limit: dict[str, float]) -> Iterator[Line]:
+    for name, dtype in SETS:
+        measured = list(pairs(lake, name, dtype, seconds))
+        ratio = statistics.median(a / b for a, b in measured)
+        ours = statistics.median(a for a, _ in measured)
+        note = f"{len(measured)} pairs, {ours * 1e3:.1f} ms of CPU per symbol"
+        yield Line(
+            f"{name} {dtype}, {interval} bars / pyarrow", ratio, "x its time", limit.get(f"pyarrow_{name}"), note=note
+        )
+
+
+# --- pandas and polars ----------------------------------------------------------------------------------------------
+
+
+def polars_side(name: str) -> Callable[[list[tuple[str, str, str]]], None]:
+    """A symbol in polars: scan its months, one select, write its months."""
+    import polars as pl
+
+    from bench.peers import polars_peer, wide32_peer
+
+    features = polars_peer.one_series if name == "kline17" else wide32_peer.polars_wide32
+    kind = pl.Float64 if name == "kline17" else pl.Float32
+
+    def run(months: list[tuple[str, str, str]]) -> None:
+        frame = pl.read_parquet([bars for bars, _, _ in months], columns=COLUMNS, hive_partitioning=False)
+        out = features(frame).cast(kind).insert_column(0, frame["open_time"])
+        at = frame["open_time"].dt.strftime("%Y-%m")
+        for (_, _, target), (_, part) in zip(months, out.group_by(at, maintain_order=True), strict=True):
+            part.write_parquet(target, compression="zstd", compression_level=1)
+
+    return run
+
+
+def pandas_side() -> Callable[[list[tuple[str, str, str]]], None]:
+    """A symbol in pandas, kline17."""
+    import pandas as pd
+
+    from bench.peers import pandas_peer
+
+    def run(months: list[tuple[str, str, str]]) -> None:
+        frame = pd.concat([pd.read_parquet(bars, columns=COLUMNS) for bars, _, _ in months], ignore_index=True)
+        out = pandas_peer.kline17(frame)
+        out.insert(0, "open_time", frame["open_time"])
+        names = frame["open_time"].dt.strftime("%Y-%m")
+        for (_, _, target), (_, part) in zip(months, out.groupby(names), strict=True):
+            part.to_parquet(target, compression="zstd", index=False)
+
+    return run
+
+
+def against_frames(lake: Lake, interval: str, symbols: int, limit: dict[str, float]) -> Iterator[Line]:
+    """End to end on one core: CPU seconds of all threads, pairs by symbol."""
+    sides = [("polars", name, dtype, polars_side(name)) for name, dtype in SETS]
+    sides.append(("pandas", "kline17", "float64", pandas_side()))
+    for peer, name, dtype, side in sides:
+        job = Job(lake.root, qf.FeatureSet.load(name), name, dtype)
+        ratios = []
+        for i, partition in enumerate(lake.partitions()[: symbols + 1]):
+            months = files(lake, job, partition)
+            begun = time.process_time()
+            side(months)
+            theirs = time.process_time() - begun
+            begun = time.process_time()
+            assert not run_partition(job, partition.path).error
+            ours = time.process_time() - begun
+            shutil.rmtree(Path(lake.root, job.folder, partition.path))
+            if i:
+                ratios.append(theirs / ours)
+        wanted = limit.get(peer) if name == "wide32" else None
+        yield Line(f"{peer} {name}, {interval} bars / ours", statistics.median(ratios), "x faster", wanted, "higher")
+
+
+# --- two workers, Dask, memory --------------------------------------------------------------------------------------
+
+
+def clean(lake: Lake) -> None:
+    shutil.rmtree(Path(lake.root, "features"), ignore_errors=True)
+
+
+def wall(lake: Lake, symbols: list[str], **how: Any) -> float:
+    clean(lake)
+    begun = time.perf_counter()
+    report = run_backfill(lake, "wide32", symbols=symbols, **how)
+    seconds = time.perf_counter() - begun
+    assert report.complete, report.failed
+    return seconds
+
+
+def workers(lake: Lake, symbols: list[str], limit: dict[str, float]) -> Iterator[Line]:
+    """Wall clock; swings with the neighbours, so idle cores are told with it."""
+    idle = idle_cores()
+    ratios, alone = [], []
+    for _ in range(3):
+        one, two = (wall(lake, symbols, executor=Threads(n)) for n in (1, 2))
+        ratios.append(one / two)
+        alone.append(one)
+    note = f"{idle:.1f} cores idle before"
+    yield Line(
+        "2 threads / 1 thread, wall clock", statistics.median(ratios), "x faster", limit.get("threads"), "higher", note
+    )
+    rows = sum(m.rows for s in lake.partitions(symbols=symbols) for m in lake.months(s).values())
+    yield Line("wide32 float32, 1 thread", rows / min(alone) / 1e6, "M bars/s")
+    yield from dask(lake, symbols, min(alone), note)
+
+
+def dask(lake: Lake, symbols: list[str], alone: float, note: str) -> Iterator[Line]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        return
+    from qtfeat.backfill import Dask
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        wall(lake, symbols[:4], executor=Dask(client=client))
+        seconds = wall(lake, symbols, executor=Dask(client=client))
+    yield Line("Dask with 2 workers / 1 thread, wall clock", alone / seconds, "x faster", None, "higher", note)
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from qtfeat.backfill import run_backfill
+assert run_backfill(sys.argv[1], "wide32", workers=2, symbols=sys.argv[2].split(",")).complete
+print(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")).split()[1])
+"""
+
+
+def memory(lake: Lake, symbols: list[str], limit: dict[str, float]) -> Iterator[Line]:
+    peaks = []
+    for some in (symbols[: len(symbols) // 2], symbols):
+        clean(lake)
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, lake.root, ",".join(some)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) / 1024)
+    yield Line(
+        "peak memory, 2 threads", peaks[1], "MB", limit.get("peak_mb"), note=f"{peaks[0]:.0f} MB on half the lake"
+    )
+
+
+def main() -> int:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--symbols", type=int, default=500)
+    ask.add_argument("--bars", type=int, default=20_000)
+    ask.add_argument("--intervals", default="1m,1h", help="1m: one file of 20,000 rows; 1h: 28 files of 730 rows")
+    ask.add_argument("--seconds", type=float, default=60.0, help="most seconds for a row against pyarrow")
+    ask.add_argument("--only", choices=("pyarrow", "frames", "workers", "memory"))
+    ask.add_argument("--json", type=Path, help="also write the lines here")
+    given = ask.parse_args()
+    limit, lines = limits(), []
+    for interval in given.intervals.split(","):
+        with tempfile.TemporaryDirectory(prefix="qtfeat-bench-", dir=os.environ.get("TMPDIR")) as folder:
+            begun = time.perf_counter()
+            lake = fill(Path(folder), given.symbols, given.bars, interval)
+            print(f"{interval}: {given.symbols} symbols x {given.bars:,} bars in {time.perf_counter() - begun:.0f} s")
+            names = [p.symbol for p in lake.partitions()]
+            cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+            rows: dict[str, Callable[[], Iterator[Line]]] = {
+                "workers": lambda lake=lake, names=names: workers(lake, names[:100], limit),
+                "memory": lambda lake=lake, names=names: memory(lake, names[:100], limit),
+                "pyarrow": lambda lake=lake, interval=interval: against_pyarrow(lake, interval, given.seconds, limit),
+                "frames": lambda lake=lake, interval=interval: against_frames(lake, interval, 20, limit),
+            }
+            for name, row in rows.items():
+                if given.only not in (None, name):
+                    continue
+                if name in ("pyarrow", "frames"):
+                    pin_to_one_core()
+                for line in row():
+                    lines.append(line)
+                    show(line)
+            if cores:
+                os.sched_setaffinity(0, cores)
+    if given.json:
+        given.json.write_text(json.dumps([line.__dict__ for line in lines], indent=1) + "\n")
+    return 0 if all(line.passed for line in lines) else 1
+
+
+def show(line: Line) -> None:
+    held = (
+        ""
+        if line.limit is None
+        else f"  ({'at most' if line.better == 'lower' else 'at least'} {line.limit:g}{'' if line.passed else ': MISSED'})"
+    )
+    print(f"  {line.name:<44} {line.figure:8.2f} {line.unit}{held}  {line.note}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
