@@ -33,6 +33,7 @@ mod snapshot;
 pub mod source;
 pub mod stream;
 pub mod synth;
+pub mod trees;
 pub mod windows;
 
 pub use error::{Error, Result};

@@ -12,6 +12,7 @@ mod labels;
 mod output;
 mod stream;
 mod synth;
+mod trees;
 mod windows;
 
 use pyo3::prelude::*;
@@ -35,6 +36,8 @@ mod _core {
     use crate::stream::{PanelStream, Stream};
     #[pymodule_export]
     use crate::synth::simulate;
+    #[pymodule_export]
+    use crate::trees::TreeModel;
     #[pymodule_export]
     use crate::windows::{windows, windows_at};
 }
