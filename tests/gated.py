@@ -67,7 +67,7 @@ COLUMNS = ("rsi", "ret")
 
 def predict(files: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Stand for the models: what comes out depends on the file."""
-    weight = len(files["xgb_cls.ubj"]) + sum(files["xgb_cls.ubj"][:8])
+    weight = 1 + sum(files["xgb_cls.ubj"][:8])
     up = 1 / (1 + np.exp(-X[:, 0] * weight / 1000))
     p = np.column_stack([(1 - up) / 2, np.full(len(X), 0.5), up / 2])
     return p, X[:, 1] * weight

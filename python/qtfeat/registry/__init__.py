@@ -7,8 +7,8 @@ models/<name>/events.jsonl                  what happened, in order
 
 from __future__ import annotations
 
-from qtfeat.registry.aliases import Aliases, aliases, load, promote, rollback, shadow
-from qtfeat.registry.golden import GOLDEN, check_golden, golden, read_golden
+from qtfeat.registry.alias import Aliases, aliases, load, promote, rollback, shadow
+from qtfeat.registry.golden_rows import GOLDEN, check_golden, golden, read_golden
 from qtfeat.registry.manifest import FORMAT, MANIFEST
 from qtfeat.registry.upkeep import Checked, VersionInfo, gc, list_versions, model_names, verify
 from qtfeat.registry.versions import GATES, SavedModel, load_folder, publish

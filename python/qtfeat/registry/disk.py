@@ -135,4 +135,6 @@ def _try_lock(handle: int) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        raise RegistryError(f"this file system cannot lock files ({error}); keep models on one that can") from error
     return True

@@ -16,6 +16,7 @@ MANIFEST = "manifest.json"
 STATUSES = ("candidate", "rejected")
 MAX_MANIFEST = 16 << 20
 MAX_FILE = 1 << 30
+MAX_TOTAL = 2 << 30
 MAX_FILES = 64
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -95,7 +96,9 @@ def _check(data: Any, where: str) -> dict[str, Any]:
         good = isinstance(entry, dict) and entry.keys() == {"sha256", "size"} and type(entry["size"]) is int
         good = good and isinstance(entry["sha256"], str) and _SHA256.fullmatch(entry["sha256"]) is not None
         if not good or not _FILE.fullmatch(file) or file == MANIFEST or not 0 <= entry["size"] <= MAX_FILE:
-            raise RegistryError(f"{where}: bad manifest entry for file {file!r}")
+            raise RegistryError(f"{where}: bad manifest entry for file {file[:80]!r}")
+    if sum(entry["size"] for entry in listed.values()) > MAX_TOTAL:
+        raise RegistryError(f"{where}: the files of the manifest are more than {MAX_TOTAL:,} bytes")
     return data
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from qtfeat.errors import QtfeatError, RegistryError
 from qtfeat.registry import disk, events
-from qtfeat.registry.aliases import NAMES, Aliases, aliases, load, load_version, model_folder
-from qtfeat.registry.golden import GOLDEN, Predict, check_golden
+from qtfeat.registry.alias import NAMES, Aliases, aliases, load, load_version, model_folder
+from qtfeat.registry.golden_rows import GOLDEN, Predict, check_golden
 from qtfeat.registry.manifest import MANIFEST, check_name, is_version
 from qtfeat.registry.versions import TEMPORARY, clear_leftovers
 

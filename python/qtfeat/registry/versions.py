@@ -128,7 +128,8 @@ def publish(
             load_folder(final)
         else:
             _write_version(final, {**files, manifests.MANIFEST: text})
-        if not any(e["event"] == "published" and e.get("version") == version for e in events.read(folder)):
+        told = [e["event"] for e in events.read(folder) if e.get("version") == version]
+        if not told or told[-1] != "published":
             events.add(folder, "published", version=version, status=status)
     return final
 

@@ -10,7 +10,7 @@ from typing import Any
 from qtfeat import _strict_json
 from qtfeat.errors import GateFailed, RegistryError
 from qtfeat.registry import disk, events
-from qtfeat.registry.golden import GOLDEN
+from qtfeat.registry.golden_rows import GOLDEN
 from qtfeat.registry.manifest import check_name, is_version
 from qtfeat.registry.versions import SavedModel, load_folder
 
@@ -84,6 +84,8 @@ def load(
 def promote(root: str | Path, name: str, version: str, *, timeout: float = 30.0) -> Aliases:
     """Put a version into production; the one that was there becomes `previous`.
 
+    A shadow that is promoted leaves `shadow`. Promoting what is in production already changes nothing.
+
     Args:
         root: folder of all models.
         name: the model.
@@ -100,7 +102,8 @@ def promote(root: str | Path, name: str, version: str, *, timeout: float = 30.0)
         _require(load_version(folder, target), "production")
         if target == old.production:
             return old
-        return replace(old, production=target, previous=old.production)
+        watched = None if old.shadow == target else old.shadow
+        return Aliases(production=target, shadow=watched, previous=old.production)
 
     return _move(root, name, "promoted", move, timeout)
 
