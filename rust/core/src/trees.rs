@@ -125,7 +125,9 @@ impl TreeModel {
                 let text = std::str::from_utf8(bytes).map_err(|_| refused("a text model is not UTF-8"))?;
                 Self::from_lightgbm(lightgbm::load(text, iterations)?)
             }
-            [0x80, ..] => Err(refused("this looks like a pickle, which is never loaded: save the model with save_model")),
+            [0x80, ..] => {
+                Err(refused("this looks like a pickle, which is never loaded: save the model with save_model"))
+            }
             _ => Err(refused("neither XGBoost JSON or UBJSON nor LightGBM text")),
         }
     }

@@ -62,16 +62,16 @@ const _: () = assert!(BYTE_LEAVES == 256, "a byte names every entry of a table")
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _CMP_NLE_UQ, _CMP_NLT_UQ, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128,
-        _mm256_add_ps, _mm256_blendv_epi8, _mm256_cmpeq_epi8, _mm256_cvtepu8_epi32, _mm256_i32gather_ps,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_min_epu8, _mm256_permutevar8x32_ps, _mm256_set1_epi8,
-        _mm256_storeu_ps, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_add_pd, _mm512_add_ps,
-        _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_cmple_epu8_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi64_epi8,
-        _mm512_cvtepu8_epi32, _mm512_cvtepu8_epi64, _mm512_i32gather_ps, _mm512_i64gather_pd, _mm512_loadu_pd,
-        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_add_epi64, _mm512_mask_blend_epi8,
-        _mm512_permutex2var_pd, _mm512_permutex2var_ps, _mm512_permutexvar_pd, _mm512_permutexvar_ps,
-        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_pd,
-        _mm512_storeu_ps, _mm512_storeu_si512,
+        _CMP_NLE_UQ, _CMP_NLT_UQ, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_ps,
+        _mm256_blendv_epi8, _mm256_cmpeq_epi8, _mm256_cvtepu8_epi32, _mm256_i32gather_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_min_epu8, _mm256_permutevar8x32_ps, _mm256_set1_epi8, _mm256_storeu_ps,
+        _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_add_pd, _mm512_add_ps, _mm512_cmp_pd_mask,
+        _mm512_cmp_ps_mask, _mm512_cmple_epu8_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi64_epi8, _mm512_cvtepu8_epi32,
+        _mm512_cvtepu8_epi64, _mm512_i32gather_ps, _mm512_i64gather_pd, _mm512_loadu_pd, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_add_epi64, _mm512_mask_blend_epi8,
+        _mm512_permutex2var_pd, _mm512_permutex2var_ps, _mm512_permutexvar_pd, _mm512_permutexvar_ps, _mm512_set1_epi8,
+        _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_pd, _mm512_storeu_ps,
+        _mm512_storeu_si512,
     };
 
     use super::{Bytes, LANES, Lanes, Plain, Table};

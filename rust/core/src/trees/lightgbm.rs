@@ -161,8 +161,7 @@ fn tree(section: &Section<'_>, output: u32) -> Told<Tree<f64>> {
         let feature: Vec<u32> = array(section, "split_feature", n)?;
         let threshold: Vec<f64> = array(section, "threshold", n)?;
         let decision: Vec<u8> = array(section, "decision_type", n)?;
-        let (left, right): (Vec<i32>, Vec<i32>) =
-            (array(section, "left_child", n)?, array(section, "right_child", n)?);
+        let (left, right): (Vec<i32>, Vec<i32>) = (array(section, "left_child", n)?, array(section, "right_child", n)?);
         for i in 0..n {
             let nan_left = nan_left(decision[i], threshold[i]).map_err(|why| format!("split {i}: {why}"))?;
             splits.push(Split {

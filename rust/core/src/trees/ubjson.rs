@@ -116,12 +116,7 @@ impl<'a> Ubjson<'a> {
     }
 
     /// Calls `each` for every element up to the count or the closing marker.
-    fn elements(
-        &mut self,
-        close: u8,
-        header: &Header,
-        each: &mut dyn FnMut(&mut Self) -> Result<()>,
-    ) -> Result<()> {
+    fn elements(&mut self, close: u8, header: &Header, each: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.depth += 1;
         let mut left = header.count;
         loop {

@@ -139,7 +139,9 @@ impl File {
             Some(_) => {
                 let text: Vec<String> = self.version.iter().map(ToString::to_string).collect();
                 let text = text.join(".");
-                return Err(refused(format!("saved by XGBoost {text}: 2.x and 3.x are supported; save it again with one")));
+                return Err(refused(format!(
+                    "saved by XGBoost {text}: 2.x and 3.x are supported; save it again with one"
+                )));
             }
             None => return Err(refused("the version of XGBoost is missing")),
         }
@@ -200,8 +202,12 @@ impl File {
 /// Kind, transformation, and whether the base score is saved before a logarithmic link.
 fn objective(name: &str) -> Result<(Kind, Link, bool)> {
     Ok(match name {
-        "reg:squarederror" | "reg:squaredlogerror" | "reg:absoluteerror" | "reg:pseudohubererror"
-        | "reg:quantileerror" | "reg:linear" => (Kind::Regression, Link::Identity, false),
+        "reg:squarederror"
+        | "reg:squaredlogerror"
+        | "reg:absoluteerror"
+        | "reg:pseudohubererror"
+        | "reg:quantileerror"
+        | "reg:linear" => (Kind::Regression, Link::Identity, false),
         "reg:logistic" => (Kind::Regression, Link::Sigmoid(1.0), false),
         "reg:gamma" | "reg:tweedie" | "count:poisson" => (Kind::Regression, Link::Exp, true),
         "binary:logistic" => (Kind::Binary, Link::Sigmoid(1.0), false),
@@ -291,7 +297,8 @@ impl Nodes {
                 continue;
             }
             tree.splits.push(Split {
-                feature: u32::try_from(self.feature[i]).map_err(|_| format!("node {i}: feature {}", self.feature[i]))?,
+                feature: u32::try_from(self.feature[i])
+                    .map_err(|_| format!("node {i}: feature {}", self.feature[i]))?,
                 threshold: self.value[i],
                 nan_left: self.default_left[i] != 0,
                 left: names[self.left[i] as usize],
