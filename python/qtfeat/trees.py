@@ -37,7 +37,10 @@ class TreeModel:
 
     @classmethod
     def load(
-        cls, source: bytes | bytearray | memoryview | str | os.PathLike[str], *, iterations: int | Literal["best"] | None = None
+        cls,
+        source: bytes | bytearray | memoryview | str | os.PathLike[str],
+        *,
+        iterations: int | Literal["best"] | None = None,
     ) -> TreeModel:
         """Load a model file; its first bytes tell the format.
 

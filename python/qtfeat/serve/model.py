@@ -14,6 +14,7 @@ from qtfeat.errors import FingerprintMismatch, RegistryError
 from qtfeat.features import FeatureSet
 from qtfeat.registry import SavedModel
 from qtfeat.train.combine import Calibration, Meta, combiner
+from qtfeat.train.scaler import Scaler
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +59,8 @@ class ServedModel:
         if reference is not None and not isinstance(reference, dict):
             raise RegistryError(f"{self.name}/{self.version}: reference must be an object, not {reference!r}")
         self.reference: dict[str, Any] | None = reference
-        self._ensemble = _ensemble(saved.files, f"{self.name}/{self.version}")
+        self._ensemble, scaler = _parts(saved.files, f"{self.name}/{self.version}")
+        self._scaler = None if scaler.is_identity else scaler
         if self._ensemble.n_features != len(self.features.columns):
             raise RegistryError(
                 f"{self.name}/{self.version}: the trees read {self._ensemble.n_features} features, the set has "
@@ -67,7 +69,9 @@ class ServedModel:
         self.golden_rows = registry.check_golden(saved.files, predict_files)
 
     @classmethod
-    def load(cls, root: str | Path, name: str, version: str = "production", fingerprint: str | None = None) -> ServedModel:
+    def load(
+        cls, root: str | Path, name: str, version: str = "production", fingerprint: str | None = None
+    ) -> ServedModel:
         """Load a version or an alias.
 
         Args:
@@ -87,13 +91,14 @@ class ServedModel:
         Raises:
             SchemaError: another number of columns.
         """
-        _, p, score = self._ensemble.predict(X)
+        _, p, score = self._ensemble.predict(X if self._scaler is None else self._scaler.apply(X))
         return p, score
 
 
 def predict_files(files: Mapping[str, bytes], X: Floats) -> tuple[Floats, Floats]:
     """Predict with the files of a version, as `registry.check_golden` and `registry.verify` want it."""
-    _, p, score = _ensemble(files, "model").predict(np.ascontiguousarray(X))
+    models, scaler = _parts(files, "model")
+    _, p, score = models.predict(scaler.apply(np.ascontiguousarray(X)))
     return p, score
 
 
@@ -116,12 +121,10 @@ def feature_set(manifest: Mapping[str, Any]) -> FeatureSet:
     return FeatureSet.load(name)
 
 
-def _ensemble(files: Mapping[str, bytes], where: str) -> _core.Ensemble:
-    missing = [name for name in (*_TREES, "meta.json", "calibration.json") if name not in files]
+def _parts(files: Mapping[str, bytes], where: str) -> tuple[_core.Ensemble, Scaler]:
+    missing = [name for name in (*_TREES, "meta.json", "scaler.json", "calibration.json") if name not in files]
     if missing:
         raise RegistryError(f"{where}: {missing[0]} is missing")
-    scaler = files.get("scaler.json")
-    if scaler is not None and not _is_identity(scaler):
-        raise RegistryError(f"{where}: scaled features cannot be served yet; train with the scaler off")
     combined = combiner(Meta.from_json(files["meta.json"]), Calibration.from_json(files["calibration.json"]))
-    return _core.Ensemble(*(files[name] for name in _TREES), combined)
+    models = _core.Ensemble(*(files[name] for name in _TREES), combined)
+    return models, Scaler.from_json(files["scaler.json"], models.n_features)

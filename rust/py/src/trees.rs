@@ -84,6 +84,7 @@ impl TreeModel {
     }
 
     /// (F,) float64 -> a float, or (K,) float64.
+    #[allow(clippy::needless_pass_by_value)] // a borrow that PyO3 hands over
     fn row<'py>(&self, py: Python<'py>, x: PyReadonlyArray1<'py, f64>, raw: bool) -> PyResult<Bound<'py, PyAny>> {
         let x = x.as_slice()?;
         self.width(py, x.len())?;
