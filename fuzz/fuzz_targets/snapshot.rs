@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use qtfeat_core::bars::Policy;
 use qtfeat_core::features::FeatureSet;
 use qtfeat_core::graph::Profile;
+use qtfeat_core::running::Ledger;
 use qtfeat_core::stream::{Bar, PanelStream, Stream};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +40,7 @@ fn decode(bytes: &[u8]) {
         assert_eq!(stream.snapshot().is_empty(), false);
     }
     let _ = PanelStream::restore(Arc::clone(&SET), bytes);
+    let _ = Ledger::restore(&SET, &Policy::default(), bytes);
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -12,6 +12,7 @@ from qtfeat import features
 __all__ = [
     "Batches",
     "Combiner",
+    "Ensemble",
     "FeatureSet",
     "Frame",
     "Output",
@@ -107,6 +108,15 @@ class Batches:
     ) -> Batches: ...
     def push(self, batch: Any) -> Output:
         """The features of the next batch, anything that speaks the Arrow PyCapsule interface."""
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on in another process, as checksummed bytes."""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes on where a snapshot was taken, with the same set and policies.
+
+        Raises SnapshotError for damaged bytes or other policies, SnapshotMismatch for those of another set.
+        """
 
 @final
 class Stream:
@@ -314,6 +324,22 @@ class Combiner:
 
     def calibrate(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities, (n, 3), for (n, 3)."""
+
+@final
+class Ensemble:
+    """Four models and what combines them, ready to predict."""
+
+    def __new__(
+        cls, xgb_cls: bytes, lgbm_cls: bytes, xgb_reg: bytes, lgbm_reg: bytes, combiner: Combiner
+    ) -> Ensemble: ...
+    @property
+    def n_features(self) -> int:
+        """Columns of an input."""
+
+    def predict(
+        self, x: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Probabilities before and after calibration, (n, 3), and the forecast (n,), for (n, F) rows."""
 
 def simulate(
     *,

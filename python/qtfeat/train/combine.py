@@ -7,25 +7,21 @@ so the same row gives the same bits alone, in a batch and on every platform.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from qtfeat import _core
-from qtfeat.errors import RegistryError, SchemaError
+from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
+from qtfeat.train.jsonfile import FORMAT, checked, dump, floats
 
 Floats = npt.NDArray[np.float64]
-_T = TypeVar("_T")
 Method = Literal["mean", "consensus", "stack"]
 Kind = Literal["none", "isotonic", "platt"]
 
-FORMAT = 1
 METHODS = ("mean", "consensus", "stack")
 KINDS = ("none", "isotonic", "platt")
 LEAST = 1e-6
@@ -33,7 +29,6 @@ LEAST = 1e-6
 
 _CLASSES = len(SIDES)
 _MOST_KNOTS = 100_000
-_MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ class Meta:
             "cls": {"coef": self.stack.coef.tolist(), "intercept": self.stack.intercept.tolist()},
             "reg": {"coef": self.stack.reg_coef.tolist(), "intercept": self.stack.reg_intercept},
         }
-        return _dump({"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack})
+        return dump({"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack})
 
     @classmethod
     def from_json(cls, data: bytes) -> Meta:
@@ -118,19 +113,19 @@ class Meta:
         Raises:
             RegistryError: not JSON, another format, wrong types or sizes, values that are not finite.
         """
-        return _checked("meta.json", data, cls._parse)
+        return checked("meta.json", data, cls._parse)
 
     @classmethod
     def _parse(cls, found: dict[str, Any]) -> Meta:
         stack = found["stack"]
         if stack is not None:
             stack = Stack(
-                _floats(stack["cls"]["coef"], (_CLASSES, 2 * _CLASSES)),
-                _floats(stack["cls"]["intercept"], (_CLASSES,)),
-                _floats(stack["reg"]["coef"], (2,)),
-                float(_floats(stack["reg"]["intercept"], ())),
+                floats(stack["cls"]["coef"], (_CLASSES, 2 * _CLASSES)),
+                floats(stack["cls"]["intercept"], (_CLASSES,)),
+                floats(stack["reg"]["coef"], (2,)),
+                float(floats(stack["reg"]["intercept"], ())),
             )
-        return cls(found["method"], float(_floats(found["xgb_weight"], ())), stack)
+        return cls(found["method"], float(floats(found["xgb_weight"], ())), stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +173,7 @@ class Calibration:
         """Return `calibration.json`."""
         names = {"isotonic": ("x", "y"), "platt": ("a", "b")}.get(self.method, ())
         classes = [dict(zip(names, line.tolist(), strict=True)) for line in self.maps]
-        return _dump({"format": FORMAT, "method": self.method, "classes": classes})
+        return dump({"format": FORMAT, "method": self.method, "classes": classes})
 
     @classmethod
     def from_json(cls, data: bytes) -> Calibration:
@@ -187,14 +182,14 @@ class Calibration:
         Raises:
             RegistryError: not JSON, another format, wrong types or sizes, values that are not finite, falling knots.
         """
-        return _checked("calibration.json", data, cls._parse)
+        return checked("calibration.json", data, cls._parse)
 
     @classmethod
     def _parse(cls, found: dict[str, Any]) -> Calibration:
         method = found["method"]
         if method == "platt":
-            return cls(method, tuple(_floats([line["a"], line["b"]], (2,)) for line in found["classes"]))
-        lines = [(_floats(line["x"], None), _floats(line["y"], None)) for line in found["classes"]]
+            return cls(method, tuple(floats([line["a"], line["b"]], (2,)) for line in found["classes"]))
+        lines = [(floats(line["x"], None), floats(line["y"], None)) for line in found["classes"]]
         return cls(method, tuple(np.stack(line) for line in lines))
 
 
@@ -211,6 +206,12 @@ def combine(raw: RawOutputs, meta: Meta, calibration: Calibration) -> tuple[Floa
     """
     parts = (_wide(raw.xgb_cls), _wide(raw.lgbm_cls), _wide(raw.xgb_reg), _wide(raw.lgbm_reg))
     return combiner(meta, calibration).apply(*parts)
+
+
+def forecast(xgb_reg: Floats, lgbm_reg: Floats, meta: Meta) -> Floats:
+    """Return the forecast, (n,), that the pair of regressors gives together: the `score` of `combine`."""
+    silent = np.zeros((len(xgb_reg), _CLASSES))
+    return combine(RawOutputs(silent, silent, xgb_reg, lgbm_reg), meta, Calibration())[2]
 
 
 def combiner(meta: Meta, calibration: Calibration) -> _core.Combiner:
@@ -245,35 +246,3 @@ def logit(p: Floats) -> Floats:
     """Return log(p / (1 - p)), held finite: what Platt's map reads."""
     p = np.clip(p, LEAST, 1.0 - LEAST)
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
-
-
-def _dump(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
-
-
-def _checked(name: str, data: bytes, parse: Callable[[dict[str, Any]], _T]) -> _T:
-    """Parse a JSON file of this format; whatever is wrong with it is a `RegistryError` that names it."""
-    if len(data) > _MOST_BYTES:
-        raise RegistryError(f"{name}: {len(data)} bytes are more than the {_MOST_BYTES} that such a file may have")
-    try:
-        found = json.loads(data)
-        return parse(_of_format(found))
-    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise RegistryError(f"{name}: {type(error).__name__}: {error}") from error
-
-
-def _of_format(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict) or type(found.get("format")) is not int or found["format"] != FORMAT:
-        raise ValueError(f"format {FORMAT} is expected")
-    return found
-
-
-def _floats(values: Any, shape: tuple[int, ...] | None) -> Floats:
-    """Return numbers of a JSON file as an array of that shape (None: one-dimensional); text and NaN are refused."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "if" or (array.ndim != 1 if shape is None else array.shape != shape):
-        raise ValueError(f"numbers of shape {shape or '(k,)'} are expected, found {array.dtype} {array.shape}")
-    out = array.astype(np.float64)
-    if not all(map(math.isfinite, out.ravel())):
-        raise ValueError("a value is not finite")
-    return out

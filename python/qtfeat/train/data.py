@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from qtfeat.features import FeatureSet, compute
 from qtfeat.labels import Labels, forward_labels, symbol_codes
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+
+_BESIDE = ("momentum10 = roc(10)", "last = ret", "rule = rsi(14)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Dataset:
         labels: the labels.
         columns: names of the F features.
         complete: True where every feature has a value.
+        symbol: int32, an index into `symbols`.
+        symbols: names of the symbols, by first appearance.
+        baselines: forecasts that cost nothing, by name; see `qtfeat.train.oos.BASELINES`.
+        rsi: rsi(14); NaN in warm-up.
+        interval_seconds: length of a bar.
     """
 
     bars: pa.Table
@@ -34,19 +43,37 @@ class Dataset:
     labels: Labels
     columns: tuple[str, ...]
     complete: npt.NDArray[np.bool_]
+    symbol: npt.NDArray[np.int32]
+    symbols: tuple[str, ...]
+    baselines: Mapping[str, Floats]
+    rsi: Floats
+    interval_seconds: float
 
     @property
-    def usable(self) -> npt.NDArray[np.intp]:
+    def usable(self) -> Rows:
         """Rows with every feature and a label."""
         return np.flatnonzero(self.complete & self.labels.known)
 
-    def last_rows(self) -> npt.NDArray[np.intp]:
+    @property
+    def by_symbol(self) -> Rows:
+        """All rows, symbol by symbol, each in order of time."""
+        return np.lexsort((self.labels.t, self.symbol))
+
+    def last_rows(self) -> Rows:
         """Return the row of the latest bar of each symbol, by first appearance; only rows that are complete."""
-        codes = symbol_codes(self.bars["symbol"])
-        order = np.lexsort((self.labels.t, codes))
-        ends = np.append(np.flatnonzero(np.diff(codes[order])), len(order) - 1)
+        order = self.by_symbol
+        ends = np.append(np.flatnonzero(np.diff(self.symbol[order])), len(order) - 1)
         rows = order[ends]
         return np.asarray(rows[self.complete[rows]], dtype=np.intp)
+
+    def with_labels(self, labels: Labels) -> Dataset:
+        """Return the same features with other labels."""
+        return replace(self, labels=labels)
+
+    def with_column(self, name: str, values: Floats) -> Dataset:
+        """Return the dataset with one more feature; rows where it is NaN are not complete."""
+        X = np.column_stack([self.X, values])
+        return replace(self, X=X, columns=(*self.columns, name), complete=self.complete & ~np.isnan(values))
 
 
 def prepare(
@@ -68,10 +95,29 @@ def prepare(
     bars = bars.select(BAR_SCHEMA.names)
     if bars.num_rows == 0:
         raise SchemaError("there are no bars")
-    out = compute(bars, features, by="symbol", time="open_time", threads=threads, **policy)
     columns = tuple(features.columns)
-    X = np.empty((bars.num_rows, len(columns)))
-    for i, name in enumerate(columns):
+    X = matrix(bars, features, threads=threads, **policy)
+    momentum, last, rsi = matrix(bars, FeatureSet(_BESIDE), threads=threads, **policy).T.copy()
+    labels = forward_labels(bars, horizon, threshold)
+    length = np.median(labels.t - bars["open_time"].to_numpy().astype("datetime64[ns]"))
+    return Dataset(
+        bars=bars,
+        X=X,
+        labels=labels,
+        columns=columns,
+        complete=np.asarray(~np.isnan(X).any(axis=1)),
+        symbol=symbol_codes(bars["symbol"]),
+        symbols=tuple(bars["symbol"].unique().to_pylist()),
+        baselines={"zero": np.zeros(len(X)), "neg_momentum10": -momentum, "neg_ret": -last},
+        rsi=rsi,
+        interval_seconds=float(length / np.timedelta64(1, "s")),
+    )
+
+
+def matrix(bars: pa.Table, features: FeatureSet, *, threads: int, **policy: Any) -> Floats:
+    """Return the features of bars in the bar schema as a C-contiguous (n, F) float64 matrix, NaN for no value."""
+    out = compute(bars, features, by="symbol", time="open_time", threads=threads, **policy)
+    X = np.empty((bars.num_rows, len(features.columns)))
+    for i, name in enumerate(features.columns):
         X[:, i] = out[name].to_numpy()
-    labels = forward_labels(bars, horizon, threshold, interval=policy.get("interval"))
-    return Dataset(bars, X, labels, columns, np.asarray(~np.isnan(X).any(axis=1)))
+    return X

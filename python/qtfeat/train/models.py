@@ -1,84 +1,81 @@
-"""The four models (XGBoost and LightGBM, classifier and regressor) and the weighted mean of each pair."""
+"""The four models (XGBoost and LightGBM, classifier and regressor) and what turns their outputs into signals."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qtfeat.errors import QtfeatError, RegistryError
-from qtfeat.labels import SIDES
+from qtfeat.errors import RegistryError
+from qtfeat.labels import Labels
+from qtfeat.train.combine import Calibration, Meta, RawOutputs, combine, forecast
 from qtfeat.train.config import TrainConfig
+from qtfeat.train.fit import Task, Tick, fit_lgbm, fit_xgb
+from qtfeat.train.libraries import library
+from qtfeat.train.sample import Sample, class_sample, value_sample
+from qtfeat.train.scaler import Scaler
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
-Tick = Callable[[int], None]
 
-FILES = ("xgb_cls.ubj", "lgbm_cls.txt", "xgb_reg.ubj", "lgbm_reg.txt")
-MODELS = len(FILES)
-
-
-def library(name: str) -> Any:
-    """Import XGBoost or LightGBM.
-
-    Raises:
-        QtfeatError: it is not installed.
-    """
-    # Threads that spin while they wait make a busy machine many times slower. Read once, when OpenMP is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise QtfeatError(f"training needs {name}, which is not installed: pip install 'qtfeat[train]'") from error
+BOOSTERS = ("xgb_cls.ubj", "lgbm_cls.txt", "xgb_reg.ubj", "lgbm_reg.txt")
+FILES = (*BOOSTERS, "meta.json", "scaler.json", "calibration.json")
+MODELS = len(BOOSTERS)
 
 
 @dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Four trained boosters; predictions are weighted means of the pairs.
+class Boosters:
+    """Four trained boosters and the scaler of their features.
 
     Attributes:
         xgb_cls: XGBoost classifier over SELL, HOLD, BUY.
         lgbm_cls: LightGBM classifier over the same.
-        xgb_reg: XGBoost regressor of the forward return.
+        xgb_reg: XGBoost regressor of the target.
         lgbm_reg: LightGBM regressor of the same.
-        config: the settings they were trained with.
+        scaler: applied to the features first.
+        threads: threads of predictions; they do not change a bit.
     """
 
     xgb_cls: Any
     lgbm_cls: Any
     xgb_reg: Any
     lgbm_reg: Any
-    config: TrainConfig
+    scaler: Scaler
+    threads: int
 
-    def probabilities(self, X: Floats) -> Floats:
-        """Return the class probabilities, (n, 3) in the order of `SIDES`, for (n, F) features."""
-        return self._mean(self.xgb_cls.inplace_predict(X), self.lgbm_cls.predict(X, num_threads=self.config.threads))
+    def raw(self, X: Floats) -> RawOutputs:
+        """Return what the models say of (n, F) features, before any transformation."""
+        X = self.scaler.apply(np.ascontiguousarray(X))
+        lgbm = {"raw_score": True, "num_threads": self.threads}
+        outputs = (
+            self.xgb_cls.inplace_predict(X, predict_type="margin"),
+            self.lgbm_cls.predict(X, **lgbm),
+            self.xgb_reg.inplace_predict(X, predict_type="margin"),
+            self.lgbm_reg.predict(X, **lgbm),
+        )
+        return RawOutputs(*(np.asarray(values, dtype=np.float64) for values in outputs))
 
-    def forecast(self, X: Floats) -> Floats:
-        """Return the expected forward return, (n,), a fraction."""
-        return self._mean(self.xgb_reg.inplace_predict(X), self.lgbm_reg.predict(X, num_threads=self.config.threads))
-
-    def _mean(self, xgb: Any, lgbm: Any) -> Floats:
-        weight = self.config.xgb_weight
-        return weight * np.asarray(xgb, dtype=np.float64) + (1.0 - weight) * np.asarray(lgbm, dtype=np.float64)
+    def forecast(self, X: Floats, meta: Meta) -> Floats:
+        """Return the forecast of (n, F) features alone, without asking the classifiers."""
+        return _pair_forecast(self.xgb_reg, self.lgbm_reg, self.scaler, self.threads, X, meta)
 
     def files(self) -> dict[str, bytes]:
-        """Return the four models as file name and content, in the libraries' own open formats."""
+        """Return the models and the scaler as file name and content, in the libraries' own open formats."""
         return {
             "xgb_cls.ubj": bytes(self.xgb_cls.save_raw("ubj")),
-            "lgbm_cls.txt": self.lgbm_cls.model_to_string().encode(),
+            "lgbm_cls.txt": _lgbm_text(self.lgbm_cls),
             "xgb_reg.ubj": bytes(self.xgb_reg.save_raw("ubj")),
-            "lgbm_reg.txt": self.lgbm_reg.model_to_string().encode(),
+            "lgbm_reg.txt": _lgbm_text(self.lgbm_reg),
+            "scaler.json": self.scaler.to_json(),
         }
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], config: TrainConfig) -> Ensemble:
-        """Read the four models back.
+    def from_files(cls, files: Mapping[str, bytes], threads: int = 1) -> Boosters:
+        """Read the models back.
 
         Raises:
             RegistryError: one is missing or cannot be read by its library.
@@ -88,137 +85,120 @@ class Ensemble:
             boosters = [xgb.Booster(), xgb.Booster()]
             for booster, file in zip(boosters, ("xgb_cls.ubj", "xgb_reg.ubj"), strict=True):
                 booster.load_model(bytearray(files[file]))
-                booster.set_param({"nthread": config.threads})
+                booster.set_param({"nthread": threads})
             lgbm = [lgb.Booster(model_str=files[file].decode()) for file in ("lgbm_cls.txt", "lgbm_reg.txt")]
+            scaler = Scaler.from_json(files["scaler.json"], lgbm[0].num_feature())
         except (KeyError, UnicodeDecodeError, xgb.core.XGBoostError, lgb.basic.LightGBMError) as error:
             raise RegistryError(f"model file missing or unreadable: {error}") from error
-        return cls(boosters[0], lgbm[0], boosters[1], lgbm[1], config)
+        return cls(boosters[0], lgbm[0], boosters[1], lgbm[1], scaler, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Boosters with what combines and calibrates them: all that predicts, and all that is saved.
+
+    Attributes:
+        boosters: the four models.
+        meta: how the pairs become one.
+        calibration: how the classes' probabilities are corrected.
+    """
+
+    boosters: Boosters
+    meta: Meta
+    calibration: Calibration
+
+    def predict(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return (p_raw, p, score) of (n, F) features, as `combine` does."""
+        return combine(self.boosters.raw(X), self.meta, self.calibration)
+
+    def files(self) -> dict[str, bytes]:
+        """Return everything as file name and content: the names in `FILES`."""
+        rest = {"meta.json": self.meta.to_json(), "calibration.json": self.calibration.to_json()}
+        return {**self.boosters.files(), **rest}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], threads: int = 1) -> Ensemble:
+        """Read everything back.
+
+        Raises:
+            RegistryError: a file is missing, damaged or not what it should be.
+        """
+        for name in FILES:
+            if name not in files:
+                raise RegistryError(f"model file {name!r} is missing")
+        return cls(
+            Boosters.from_files(files, threads),
+            Meta.from_json(files["meta.json"]),
+            Calibration.from_json(files["calibration.json"]),
+        )
 
 
 def train(
     X: Floats,
-    side: npt.NDArray[np.int8],
-    forward: Floats,
+    labels: Labels,
     *,
     fit: Rows,
     tail: Rows,
     config: TrainConfig,
     tick: Tick = lambda _rounds: None,
-) -> Ensemble:
+) -> Boosters:
     """Train the four models, each stopped early on the tail.
 
     Args:
-        X: features, (n, F), finite.
-        side: classes, (n,), 0..2 on the rows used.
-        forward: forward returns, (n,), finite on the rows used.
+        X: features, (n, F), finite on the rows used.
+        labels: labels of the n rows, known on the rows used.
         fit: rows to fit on.
         tail: later rows, purged against `fit`, that decide when to stop.
         config: settings.
-        tick: called with rounds done; adds up to 4 * config.rounds.
+        tick: called with rounds done; adds up to MODELS * config.rounds.
 
     Raises:
         QtfeatError: a library is not installed.
     """
-    xgb_cls, xgb_reg = _train_xgb(X, side, forward, fit, tail, config, tick)
-    lgbm_cls, lgbm_reg = _train_lgbm(X, side, forward, fit, tail, config, tick)
-    return Ensemble(xgb_cls, lgbm_cls, xgb_reg, lgbm_reg, config)
-
-
-def _train_xgb(
-    X: Floats, side: npt.NDArray[np.int8], forward: Floats, fit: Rows, tail: Rows, config: TrainConfig, tick: Tick
-) -> list[Any]:
-    xgb = library("xgboost")
-    common = {
-        "tree_method": "hist",
-        "max_depth": config.depth,
-        "learning_rate": config.learning_rate,
-        "subsample": config.subsample,
-        "colsample_bytree": config.colsample,
-        "min_child_weight": config.min_child,
-        "reg_lambda": config.l2,
-        "nthread": config.threads,
-        "seed": config.seed,
-        "verbosity": 0,
+    scaler = scaler_for(X, fit, config)
+    scaled = scaler.apply(X)
+    samples: dict[Task, Sample] = {
+        "cls": class_sample(labels, fit, tail, config),
+        "reg": value_sample(labels, fit, tail, config),
     }
-    tasks: list[tuple[dict[str, Any], npt.NDArray[Any]]] = [
-        ({"objective": "multi:softprob", "num_class": len(SIDES), "eval_metric": "mlogloss"}, side),
-        ({"objective": "reg:squarederror", "eval_metric": "rmse"}, forward),
-    ]
-
-    class Count(xgb.callback.TrainingCallback):  # type: ignore[misc,name-defined]
-        rounds = 0
-
-        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-            self.rounds += 1
-            tick(1)
-            return False
-
-    # Binned once; only the target differs between the two.
-    fitted = xgb.QuantileDMatrix(X[fit], nthread=config.threads)
-    watched = xgb.QuantileDMatrix(X[tail], ref=fitted, nthread=config.threads)
-    boosters = []
-    for task, target in tasks:
-        fitted.set_label(target[fit])
-        watched.set_label(target[tail])
-        count = Count()
-        booster = xgb.train(
-            {**common, **task},
-            fitted,
-            num_boost_round=config.rounds,
-            evals=[(watched, "tail")],
-            verbose_eval=False,
-            callbacks=[count, xgb.callback.EarlyStopping(rounds=config.patience, save_best=True)],
-        )
-        tick(config.rounds - count.rounds)
-        boosters.append(booster)
-    return boosters
+    xgb = fit_xgb(scaled, samples, config, tick)
+    lgbm = fit_lgbm(scaled, samples, config, tick)
+    return Boosters(xgb["cls"], lgbm["cls"], xgb["reg"], lgbm["reg"], scaler, config.threads)
 
 
-def _train_lgbm(
-    X: Floats, side: npt.NDArray[np.int8], forward: Floats, fit: Rows, tail: Rows, config: TrainConfig, tick: Tick
-) -> list[Any]:
-    lgb = library("lightgbm")
-    common = {
-        "max_depth": config.depth,
-        "num_leaves": 2**config.depth,
-        "learning_rate": config.learning_rate,
-        "bagging_fraction": config.subsample,
-        "bagging_freq": 1,
-        "feature_fraction": config.colsample,
-        "min_data_in_leaf": config.min_child,
-        "lambda_l2": config.l2,
-        "num_threads": config.threads,
-        "seed": config.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
-    tasks: list[tuple[dict[str, Any], npt.NDArray[Any]]] = [
-        ({"objective": "multiclass", "num_class": len(SIDES), "metric": "multi_logloss"}, side),
-        ({"objective": "regression", "metric": "l2"}, forward),
-    ]
-    data = lgb.Dataset(X[fit], label=forward[fit], params=common, free_raw_data=False).construct()
-    watched = lgb.Dataset(X[tail], label=forward[tail], reference=data, params=common, free_raw_data=False).construct()
-    boosters = []
-    for task, target in tasks:
-        data.set_label(target[fit])
-        watched.set_label(target[tail])
-        ran = 0
+def forecast_only(
+    X: Floats,
+    labels: Labels,
+    *,
+    fit: Rows,
+    tail: Rows,
+    config: TrainConfig,
+    tick: Tick = lambda _rounds: None,
+) -> Callable[[Floats, Meta], Floats]:
+    """Train the regressors alone; arguments as in `train`, ticks add up to 2 * config.rounds.
 
-        def count(_env: Any) -> None:
-            nonlocal ran
-            ran += 1
-            tick(1)
+    Returns:
+        A function of (n, F) features and a `Meta` that gives the forecast.
+    """
+    scaler = scaler_for(X, fit, config)
+    scaled = scaler.apply(X)
+    samples: dict[Task, Sample] = {"reg": value_sample(labels, fit, tail, config)}
+    xgb = fit_xgb(scaled, samples, config, tick)["reg"]
+    lgbm = fit_lgbm(scaled, samples, config, tick)["reg"]
+    return lambda rows, meta: _pair_forecast(xgb, lgbm, scaler, config.threads, rows, meta)
 
-        booster = lgb.train(
-            {**common, **task},
-            data,
-            num_boost_round=config.rounds,
-            valid_sets=[watched],
-            callbacks=[count, lgb.early_stopping(stopping_rounds=config.patience, verbose=False)],
-        )
-        tick(config.rounds - ran)
-        # Written and read back: the trees after the best round are gone, as in the saved file.
-        text = booster.model_to_string(num_iteration=booster.best_iteration)
-        boosters.append(lgb.Booster(model_str=text))
-    return boosters
+
+def _pair_forecast(xgb: Any, lgbm: Any, scaler: Scaler, threads: int, X: Floats, meta: Meta) -> Floats:
+    X = scaler.apply(np.ascontiguousarray(X))
+    first = np.asarray(xgb.inplace_predict(X, predict_type="margin"), dtype=np.float64)
+    return forecast(first, lgbm.predict(X, raw_score=True, num_threads=threads), meta)
+
+
+def scaler_for(X: Floats, fit: Rows, config: TrainConfig) -> Scaler:
+    """Return the scaler that the settings ask for, fitted on the rows fitted on."""
+    return Scaler.fit(X[fit]) if config.scale else Scaler.identity(X.shape[1])
+
+
+def _lgbm_text(booster: Any) -> bytes:
+    """Return the model without the thread count among its parameters: it says nothing about the trees."""
+    return re.sub(r"(?m)^\[num_threads: \d+\]$", "[num_threads: 0]", booster.model_to_string()).encode()

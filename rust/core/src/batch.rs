@@ -355,9 +355,9 @@ fn first(a: Option<Error>, b: Error) -> Error {
 /// A series that goes on from one record batch to the next.
 #[derive(Debug, Clone, Default)]
 pub struct Running {
-    state: Option<crate::machine::State>,
-    clock: Clock,
-    rows: usize,
+    pub(crate) state: Option<crate::machine::State>,
+    pub(crate) clock: Clock,
+    pub(crate) rows: usize,
 }
 
 /// Computes the next rows of one running series into `out` (a small state is kept between calls; the
@@ -389,7 +389,7 @@ pub fn resume<T: Element>(
     if done.is_ok() {
         running.state = Some(machine.save());
         running.clock = clock;
-        running.rows += series.rows.len();
+        running.rows = running.rows.saturating_add(series.rows.len());
     }
     crate::cpu::settle();
     fs.done(machine);

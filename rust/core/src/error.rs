@@ -104,6 +104,9 @@ pub enum Error {
     /// A snapshot that is damaged, foreign or of another format.
     #[error("snapshot refused: {0}")]
     Snapshot(String),
+    /// A tree model that is damaged, or holds what the evaluator does not support.
+    #[error("tree model refused: {0}")]
+    Model(String),
 }
 
 /// `Result` with [`Error`].

@@ -28,11 +28,13 @@ pub mod labels;
 pub mod machine;
 pub mod plan;
 pub mod primitives;
+pub mod running;
 mod simd;
 mod snapshot;
 pub mod source;
 pub mod stream;
 pub mod synth;
+pub mod trees;
 pub mod windows;
 
 pub use error::{Error, Result};

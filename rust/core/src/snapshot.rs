@@ -10,7 +10,10 @@ use crate::features::hex;
 use crate::machine::{Machine, State};
 use crate::primitives::recursive::ChainState;
 
-const MAGIC: &[u8; 4] = b"QTFS";
+/// First bytes of a snapshot of a stream or a panel of streams.
+pub(crate) const STREAM: [u8; 4] = *b"QTFS";
+/// First bytes of a snapshot of series that go on from batch to batch: a plan for blocks keeps other history.
+pub(crate) const BATCHES: [u8; 4] = *b"QTFB";
 /// Format of the bytes.
 const FORMAT: u16 = 1;
 const CHECKSUM: usize = 16;
@@ -19,8 +22,8 @@ const CHECKSUM: usize = 16;
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn new(fingerprint: &[u8; 32], policy: &Policy) -> Self {
-        let mut w = Self(MAGIC.to_vec());
+    pub(crate) fn new(kind: [u8; 4], fingerprint: &[u8; 32], policy: &Policy) -> Self {
+        let mut w = Self(kind.to_vec());
         w.0.extend(FORMAT.to_le_bytes());
         w.0.extend(fingerprint);
         w.0.push(policy.on_bad as u8);
@@ -34,7 +37,7 @@ impl Writer {
         self.0.extend(x.unwrap_or(0).to_le_bytes());
     }
 
-    fn count(&mut self, n: usize) {
+    pub(crate) fn count(&mut self, n: usize) {
         self.0.extend((n as u64).to_le_bytes());
     }
 
@@ -80,9 +83,13 @@ fn refused(why: impl Into<String>) -> Error {
 
 impl<'a> Reader<'a> {
     /// Checks magic, format, checksum and fingerprint.
-    pub(crate) fn new(bytes: &'a [u8], fingerprint: &[u8; 32]) -> Result<Self> {
-        if bytes.len() < MAGIC.len() + 2 + 32 + CHECKSUM || &bytes[..4] != MAGIC {
-            return Err(refused("these bytes are no snapshot"));
+    pub(crate) fn new(kind: [u8; 4], bytes: &'a [u8], fingerprint: &[u8; 32]) -> Result<Self> {
+        if bytes.len() < kind.len() + 2 + 32 + CHECKSUM || bytes[..4] != kind {
+            return Err(refused(if kind == STREAM {
+                "these bytes are no snapshot of a stream"
+            } else {
+                "these bytes are no snapshot of record batches"
+            }));
         }
         let format = u16::from_le_bytes([bytes[4], bytes[5]]);
         if format != FORMAT {
@@ -104,7 +111,7 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    fn count(&mut self, size: usize) -> Result<usize> {
+    pub(crate) fn count(&mut self, size: usize) -> Result<usize> {
         let n = u64::from_le_bytes(self.take()?);
         let fits = usize::try_from(n).ok().filter(|n| n.checked_mul(size).is_some_and(|b| b <= self.0.len()));
         fits.ok_or_else(|| refused("a count is larger than the bytes"))
@@ -157,13 +164,18 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn load(&mut self, machine: &mut Machine) -> Result<()> {
+        let state = self.state()?;
+        if machine.load(&state) { Ok(()) } else { Err(refused("the state has another shape")) }
+    }
+
+    pub(crate) fn state(&mut self) -> Result<State> {
         let n = self.count(8)?;
         let history = (0..n).map(|_| Ok(f64::from_le_bytes(self.take()?))).collect::<Result<_>>()?;
         let n = self.count(12)?;
         let links = (0..n)
             .map(|_| Ok(ChainState { s: f64::from_le_bytes(self.take()?), seen: u32::from_le_bytes(self.take()?) }))
             .collect::<Result<_>>()?;
-        crate::stream::load(machine, &State { history, links })
+        Ok(State { history, links })
     }
 
     pub(crate) fn end(&self) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::machine::{Machine, State};
 use crate::primitives::recursive::ChainState;
-use crate::snapshot::{Reader, Writer};
+use crate::snapshot::{Reader, STREAM, Writer};
 
 /// One bar with what goes with it.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +179,7 @@ impl Stream {
 
     /// Everything needed to go on in another process, as checksummed bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut w = Writer::new(self.fs.fingerprint_bytes(), &self.policy);
+        let mut w = Writer::new(STREAM, self.fs.fingerprint_bytes(), &self.policy);
         w.clocks(&[self.clock], &[self.rows], &[self.ready]);
         w.state(&self.machine.save());
         w.finish()
@@ -187,7 +187,7 @@ impl Stream {
 
     /// A stream that goes on where [`Stream::snapshot`] was taken.
     pub fn restore(fs: Arc<FeatureSet>, bytes: &[u8]) -> Result<Self> {
-        let mut r = Reader::new(bytes, fs.fingerprint_bytes())?;
+        let mut r = Reader::new(STREAM, bytes, fs.fingerprint_bytes())?;
         let policy = r.policy()?;
         let mut stream = Self::new(fs, policy);
         let (clocks, rows, ready) = r.clocks(1)?;
@@ -391,7 +391,7 @@ impl PanelStream {
 
     /// Everything needed to go on in another process, as checksummed bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut w = Writer::new(self.fs.fingerprint_bytes(), &self.policy);
+        let mut w = Writer::new(STREAM, self.fs.fingerprint_bytes(), &self.policy);
         w.symbols(&self.symbols);
         w.clocks(&self.clocks, &self.rows, &self.ready);
         w.state(&self.machine.save());
@@ -400,7 +400,7 @@ impl PanelStream {
 
     /// A panel that goes on where [`PanelStream::snapshot`] was taken.
     pub fn restore(fs: Arc<FeatureSet>, bytes: &[u8]) -> Result<Self> {
-        let mut r = Reader::new(bytes, fs.fingerprint_bytes())?;
+        let mut r = Reader::new(STREAM, bytes, fs.fingerprint_bytes())?;
         let policy = r.policy()?;
         let symbols = r.symbols()?;
         let n = symbols.len();
@@ -410,9 +410,4 @@ impl PanelStream {
         r.end()?;
         Ok(panel)
     }
-}
-
-/// Fills a machine from a saved state.
-pub(crate) fn load(machine: &mut Machine, state: &State) -> Result<()> {
-    if machine.load(state) { Ok(()) } else { Err(Error::Snapshot("the state has another shape".into())) }
 }

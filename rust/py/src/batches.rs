@@ -1,18 +1,19 @@
 //! Record batches that follow each other, in constant memory.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use arrow_array::RecordBatch;
 use pyo3::prelude::*;
-use qtfeat_core::batch::{self, Nulls, Running, Series};
+use pyo3::types::PyBytes;
+use qtfeat_core::batch::{self, Nulls, Series};
 use qtfeat_core::block::{Columns, Element};
 use qtfeat_core::error::Error;
+use qtfeat_core::running::Ledger;
 use qtfeat_core::source::{Bars, Rows};
 
 use crate::arrow;
 use crate::compute::{Call, Carried, Options, bars_of, check};
-use crate::error::schema_error;
+use crate::error::{schema_error, to_py_snapshot};
 use crate::features::FeatureSet;
 use crate::output::{Kind, Output};
 
@@ -24,13 +25,14 @@ pub struct Batches {
     time: Option<String>,
     time_unit_ns: Option<i64>,
     carry: Vec<String>,
-    state: Mutex<State>,
+    state: Mutex<Ledger>,
 }
 
-#[derive(Default)]
-struct State {
-    series: HashMap<String, Running>,
-    rows: usize,
+impl Batches {
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, Ledger>> {
+        let busy = |_| schema_error(py, "two threads use one compute_batches at the same time");
+        self.state.try_lock().map_err(busy)
+    }
 }
 
 #[pymethods]
@@ -49,9 +51,7 @@ impl Batches {
 
     /// The features of the next batch.
     fn push(&self, py: Python<'_>, batch: &Bound<'_, PyAny>) -> PyResult<Output> {
-        let Ok(mut state) = self.state.try_lock() else {
-            return Err(schema_error(py, "two threads push into one compute_batches at the same time"));
-        };
+        let mut state = self.lock(py)?;
         let (batches, schema) = arrow::read(batch)?;
         let call = &self.call;
         let carried = Carried::of(py, &batches, &schema, &self.carry)?;
@@ -71,9 +71,22 @@ impl Batches {
             Kind::F32 => call.output::<f32>(py, rows, carried, None, |out| resume(call, &bars, &series, state, out)),
         };
         if output.is_ok() {
-            state.rows += rows;
+            state.rows = state.rows.saturating_add(rows);
         }
         output
+    }
+
+    /// Everything needed to go on in another process, as checksummed bytes.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.lock(py)?.snapshot(&self.call.fs, &self.call.policy);
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Goes on where a snapshot was taken, with the same set and policies; what was pushed before is forgotten.
+    fn restore(&self, py: Python<'_>, snapshot: &[u8]) -> PyResult<()> {
+        let ledger = Ledger::restore(&self.call.fs, &self.call.policy, snapshot).map_err(|e| to_py_snapshot(py, &e))?;
+        *self.lock(py)? = ledger;
+        Ok(())
     }
 }
 
@@ -81,7 +94,7 @@ fn resume<T: Element>(
     call: &Call,
     bars: &Bars<'_>,
     series: &[Series],
-    state: &mut State,
+    state: &mut Ledger,
     out: &Columns<'_, T>,
 ) -> qtfeat_core::Result<Nulls> {
     let (mut all, mut first) = (Nulls::new(), None::<Error>);
@@ -100,7 +113,7 @@ fn resume<T: Element>(
     let Some(mut error) = first else { return Ok(all) };
     if let Some(place) = error.place_mut() {
         // Rows of messages count from the start of the stream of batches.
-        place.row += state.rows;
+        place.row = place.row.saturating_add(state.rows);
     }
     Err(error)
 }

@@ -77,6 +77,7 @@ fn build(py: Python<'_>, error: &Error, snapshot: bool) -> PyResult<PyErr> {
             if snapshot { "SnapshotMismatch" } else { "FingerprintMismatch" }
         }
         Error::Snapshot(_) => "SnapshotError",
+        Error::Model(_) => "RegistryError",
     };
     let class = py.import("qtfeat.errors")?.getattr(class)?;
     let Ok(class) = class.cast_into::<PyType>() else {

@@ -12,6 +12,7 @@ mod labels;
 mod output;
 mod stream;
 mod synth;
+mod trees;
 mod windows;
 
 use pyo3::prelude::*;
@@ -24,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::compute::{compute_arrays, compute_table};
     #[pymodule_export]
-    use crate::ensemble::Combiner;
+    use crate::ensemble::{Combiner, Ensemble};
     #[pymodule_export]
     use crate::features::{FeatureSet, catalog_rows, cpu, release_memory};
     #[pymodule_export]
@@ -35,6 +36,8 @@ mod _core {
     use crate::stream::{PanelStream, Stream};
     #[pymodule_export]
     use crate::synth::simulate;
+    #[pymodule_export]
+    use crate::trees::TreeModel;
     #[pymodule_export]
     use crate::windows::{windows, windows_at};
 }

@@ -1,0 +1,68 @@
+"""Where things are in a lake: one folder per market, symbol and interval, one file per month."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from qtfeat._times import interval_ns
+from qtfeat.errors import SchemaError
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_FOLDERS = re.compile(r"market=([^/]+)/symbol=([^/]+)/interval=([^/]+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One series of bars.
+
+    Attributes:
+        market: such as `spot` or `um`.
+        symbol: any text; what a path cannot hold is percent-encoded there.
+        interval: distance between bars, such as `1h`.
+    """
+
+    market: str
+    symbol: str
+    interval: str
+
+    def __post_init__(self) -> None:
+        """Refuse empty names and intervals that are none."""
+        for name in ("market", "symbol", "interval"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise SchemaError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
+        interval_ns(self.interval)
+
+    @property
+    def path(self) -> str:
+        """`market=.../symbol=.../interval=...`."""
+        return "/".join(f"{k}={_segment(getattr(self, k))}" for k in ("market", "symbol", "interval"))
+
+    @property
+    def seconds(self) -> float:
+        """The interval in seconds."""
+        return interval_ns(self.interval) / 1e9
+
+    @classmethod
+    def of_path(cls, path: str) -> Partition:
+        """The partition of `market=.../symbol=.../interval=...`. Raises SchemaError."""
+        match = _FOLDERS.fullmatch(path)
+        if match is None:
+            raise SchemaError(f"{path!r} is no partition: market=.../symbol=.../interval=... is")
+        return cls(*map(unquote, match.groups()))
+
+    def __str__(self) -> str:
+        return f"{self.market}/{self.symbol}/{self.interval}"
+
+
+def _segment(text: str) -> str:
+    """A folder name; `.` alone would be one of the path's own."""
+    return quote(text, safe="").replace(".", "%2E") if set(text) == {"."} else quote(text, safe="")
+
+
+def month(text: str, name: str = "month") -> str:
+    """`YYYY-MM` of that, or of a date. Raises SchemaError for anything else."""
+    if isinstance(text, str) and _MONTH.fullmatch(text[:7]) and (len(text) == 7 or text[7] == "-"):
+        return text[:7]
+    raise SchemaError(f"{name} must be a month such as '2023-01', not {text!r}")
