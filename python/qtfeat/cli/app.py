@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli import archive as archive_commands
 from qtfeat.cli import models as models_commands
 from qtfeat.cli.options import By, Features, Numerics, OnBad, SetName, Source, TimeColumn, friendly
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(models_commands.app, name="models")
+app.add_typer(archive_commands.app, name="archive")
 
 
 def _version(wanted: bool) -> None:

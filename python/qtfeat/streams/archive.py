@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +68,7 @@ class StreamArchive:
         self._waiting, self._since = 0, time.monotonic()
         self.counts: Counter[str] = Counter()
 
-    def __enter__(self) -> StreamArchive:
+    def __enter__(self) -> Self:
         store = self.lake.store
         self._open.enter_context(store.lock(LOCK, f"{self.lake.root}/{daily.ROOT}"))
         try:
@@ -80,7 +80,7 @@ class StreamArchive:
             raise
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self.fold()

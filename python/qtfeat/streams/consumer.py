@@ -157,7 +157,7 @@ class Consumer:
                 stop.wait(wait)
 
     def lag(self) -> dict[str, dict[str, float]]:
-        """Per stream: `pending` messages of the group, and `seconds` between the last message and the last delivered."""
+        """Per stream: `pending` messages of the group, `seconds` between the last message and the last delivered."""
         out = {}
         for stream in self._streams:
             groups = [g for g in self._client.xinfo_groups(stream) if g["name"] == self.settings.group.encode()]

@@ -90,7 +90,9 @@ def _days(stream: str, kind: Kind, table: pa.Table) -> Iterator[tuple[str, pa.Ta
     codes, names = zip(*(_codes(table[name]) for name in kind.folders), strict=True)
     order = np.lexsort((day, *codes))
     keys = np.stack([day[order], *(code[order] for code in codes)], axis=1)
-    starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])) if len(order) else []
+    starts = np.flatnonzero(
+        np.concatenate([np.ones(min(len(order), 1), np.bool_), (keys[1:] != keys[:-1]).any(axis=1)])
+    )
     for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
         at = keys[start]
         values = [known[at[1 + i]] for i, known in enumerate(names)]

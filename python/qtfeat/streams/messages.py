@@ -15,6 +15,7 @@ from qtfeat.streams.values import flag, parse_json
 Row = tuple[Any, ...]
 _JSON = ("data", "payload", "json", "message", "value")
 _LAYOUTS = 256
+_NOTHING = (b"", "", None, b"null")
 
 DEFAULT_STREAMS = {
     "market.klines": "klines",
@@ -141,78 +142,105 @@ class Parser:
         Raises:
             MessageError: malformed.
         """
-        message = self._unpacked(message)
         names = tuple(message)
-        layout = self._layouts.get(names)
-        if layout is None:
-            layout = self._layout(names)
-            # Hostile messages may have any names: what is remembered is bounded.
-            if len(self._layouts) < _LAYOUTS:
-                self._layouts[names] = layout
+        layout = self._layouts.get(names) or self._layout(names)
+        if layout.json is not None and message[layout.json][:1] == b"{":
+            message = self._unpacked(message, layout.json)
+            names = tuple(message)
+            layout = self._layouts.get(names) or self._layout(names)
+        if layout.missing:
+            raise MessageError(layout.missing, column=layout.column)
         if layout.only is not None and not self._read(flag, "closed", message[layout.only]):
             return None
-        row = [
-            self._constants.get(f.name) if key is None else self._value(f, message[key])
-            for f, key in zip(self.kind.fields, layout.keys, strict=True)
-        ]
+        row = list(layout.row)
+        name, value = "", None
+        try:
+            for i, name, key, read, required in layout.steps:  # noqa: B007 - for the error
+                value = message[key]
+                if required or value not in _NOTHING:
+                    row[i] = read(value)
+        except ValueError as error:
+            raise self._malformed(name, value, error) from None
         if self.kind.check is not None:
             try:
-                self.kind.check({f.name: value for f, value in zip(self.kind.fields, row, strict=True)})
+                self.kind.check({f.name: value for f, value in zip(self.kind.fields, row, strict=False)})
             except ValueError as error:
                 raise MessageError(f"{self.spec.name}: {error}") from None
-        extra = {_name(key): _plain(message[key]) for key in layout.extra}
-        row.append(json.dumps(extra, sort_keys=True, default=str) if extra else None)
+        if layout.extra:
+            extra = {_name(key): _plain(message[key]) for key in layout.extra}
+            row[-1] = json.dumps(extra, sort_keys=True, default=str)
         return tuple(row)
-
-    def _value(self, f: Any, value: Any) -> Any:
-        if not f.required and value in (b"", "", None, b"null"):
-            return None
-        return self._read(f.read, f.name, value)
 
     def _read(self, read: Any, name: str, value: Any) -> Any:
         try:
             return read(value)
         except ValueError as error:
-            shown = repr(value)[:80]
-            raise MessageError(f"{self.spec.name}: {name} is {shown}: {error}", column=name, value=value) from None
+            raise self._malformed(name, value, error) from None
 
-    def _unpacked(self, message: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        for name in _JSON:
-            data = message.get(name.encode())
-            if data is not None and data[:1] == b"{":
-                found = self._read(parse_json, name, data)
-                rest = {_name(key): value for key, value in message.items() if key != name.encode()}
-                inner = found.get(self.kind.nested)
-                if isinstance(inner, dict):
-                    # The inner object's names win: outside, `E` and `e` are those of the envelope.
-                    return {**rest, **{k: v for k, v in found.items() if k != self.kind.nested}, **inner}
-                return {**rest, **found}
-        return message
+    def _malformed(self, name: str, value: Any, error: ValueError) -> MessageError:
+        return MessageError(f"{self.spec.name}: {name} is {repr(value)[:80]}: {error}", column=name, value=value)
+
+    def _unpacked(self, message: Mapping[Any, Any], key: bytes) -> Mapping[Any, Any]:
+        found = self._read(parse_json, _name(key), message[key])
+        rest = {_name(other): value for other, value in message.items() if other != key}
+        inner = found.get(self.kind.nested)
+        if isinstance(inner, dict):
+            # The inner object's names win: outside, `E` and `e` are those of the envelope.
+            return {**rest, **{k: v for k, v in found.items() if k != self.kind.nested}, **inner}
+        return {**rest, **found}
 
     def _layout(self, names: tuple[Any, ...]) -> _Layout:
         by_name = {_name(key): key for key in names}
-        keys: list[Any] = []
-        for f in self.kind.fields:
+        steps: list[Step] = []
+        row: list[Any] = []
+        missing = column = ""
+        for i, f in enumerate(self.kind.fields):
             given = self.spec.fields.get(f.name)
             aliases = f.aliases if given is None else (given,)
             key = next((by_name[alias] for alias in aliases if alias in by_name), None)
-            if key is None and f.required and f.name not in self._constants:
+            row.append(self._constants.get(f.name))
+            if key is not None:
+                steps.append((i, f.name, key, f.read, f.required))
+            elif f.required and f.name not in self._constants and not missing:
                 have = ", ".join(sorted(by_name))[:200]
-                text = f"{self.spec.name}: no field {' or '.join(aliases[:3])}; the message has {have}"
-                raise MessageError(text, column=f.name)
-            keys.append(key)
+                missing = f"{self.spec.name}: no field {' or '.join(aliases[:3])}; the message has {have}"
+                column = f.name
         only = next((by_name[name] for name in self.kind.only if name in by_name), None)
-        used = {*keys, only}
-        return _Layout(tuple(keys), only, tuple(key for key in names if key not in used))
+        used = {*(step[2] for step in steps), only}
+        extra = tuple(key for key in names if key not in used)
+        packed = next((name.encode() for name in _JSON if name.encode() in names), None)
+        layout = _Layout(tuple(steps), (*row, None), only, extra, packed, missing, column)
+        # Hostile messages may have any names: what is remembered is bounded.
+        if len(self._layouts) < _LAYOUTS:
+            self._layouts[names] = layout
+        return layout
+
+
+Step = tuple[int, str, Any, Any, bool]
+"""Position in the row, name, key in the message, reader, required."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where a message of certain field names has what: key per field, key of the flag, keys nobody knows."""
+    """Where a message of certain field names has what.
 
-    keys: tuple[Any, ...]
+    Attributes:
+        steps: the fields that are there.
+        row: constants and nulls, to begin with.
+        only: key of the flag that tells whether a bar has closed.
+        extra: keys that nobody knows.
+        json: key that may hold the message as JSON.
+        missing: what is wrong if this is the message itself; empty if nothing.
+        column: the field that is missing.
+    """
+
+    steps: tuple[Step, ...]
+    row: tuple[Any, ...]
     only: Any
     extra: tuple[Any, ...]
+    json: bytes | None
+    missing: str
+    column: str
 
 
 def _name(key: Any) -> str:
