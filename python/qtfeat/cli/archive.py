@@ -17,7 +17,9 @@ from qtfeat.cli.options import err, friendly, out
 if TYPE_CHECKING:
     from qtfeat.streams import Consumer, StreamArchive, StreamSpec
 
-app = typer.Typer(help="Keep what streams carry: daily files in a lake, nothing lost, nothing twice.", no_args_is_help=True)  # fmt: skip
+app = typer.Typer(
+    help="Keep what streams carry: daily files in a lake, nothing lost, nothing twice.", no_args_is_help=True
+)
 
 LakeRoot = Annotated[str, typer.Option("--lake", "-l", help="Folder or URL of the lake.")]
 
@@ -54,9 +56,7 @@ def redis(
         if streams and config:
             raise SchemaError("give --streams or --config, not both")
         specs = load_streams(config) if config else parse_streams(streams) if streams else default_streams()
-        settings = Settings(
-            group, consumer, batch=batch, max_deliveries=max_deliveries, claim_after=claim_after
-        )  # fmt: skip
+        settings = Settings(group, consumer, batch=batch, max_deliveries=max_deliveries, claim_after=claim_after)
         logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
         with StreamArchive(lake, specs, fold_seconds=fold_seconds) as archive:
             one = Consumer(url, [spec.name for spec in specs], archive, settings)

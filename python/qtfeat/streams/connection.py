@@ -42,7 +42,7 @@ def connect(url: str, *, timeout: float = 10.0) -> Redis:
             decode_responses=False,
         )
     except ValueError as error:
-        raise SchemaError(f"{url!r} is no Redis URL: {error}") from error
+        raise SchemaError(f"not a Redis URL: {error}") from error
 
 
 def transient(error: Exception) -> bool:

@@ -66,13 +66,14 @@ def default_streams() -> tuple[StreamSpec, ...]:
 
 
 def parse_streams(texts: list[str]) -> tuple[StreamSpec, ...]:
-    """Streams as a command line gives them: `market.klines`, or `my.bars=klines` for one of another name.
+    """Streams as a command line gives them: `market.klines`, or `my.bars=klines` for one of another name; several with
+    commas between.
 
     Raises:
         SchemaError: a stream whose kind is not known, or one named twice.
     """
     out: dict[str, StreamSpec] = {}
-    for given in texts:
+    for given in ",".join(texts).split(","):
         name, _, kind = given.partition("=")
         kind = kind or DEFAULT_STREAMS.get(name, "")
         if not kind or not name:
