@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from qtfeat.cli.options import By, Features, Numerics, OnBad, SetName, Source, TimeColumn, friendly
+from qtfeat.cli.options import (
+    By,
+    Calibration,
+    Ensemble,
+    Features,
+    Numerics,
+    OnBad,
+    SetName,
+    Source,
+    Target,
+    TimeColumn,
+    friendly,
+)
 
 app = typer.Typer(
     name="qtfeat",
@@ -111,36 +123,47 @@ def plot(
         draw(symbol, data, target or Path(f"{symbol}.png"), bars)
 
 
-@app.command(epilog="Example: `qtfeat run --data bars/`")
+@app.command(
+    epilog="Examples: `qtfeat run` (a simulated market) · `qtfeat run --data bars/ --set wide32 --target neutral` · "
+    "`qtfeat run --data bars/ --promote`"
+)
 def run(
     data: Annotated[Path | None, typer.Option(help="Bars: a file or a folder; without it, simulated bars.")] = None,
-    set_name: Annotated[str, typer.Option("--set", "-s", help="Name of a shipped feature set.")] = "kline17",
+    set_name: SetName = "kline17",
+    target: Target = "raw",
     models: Annotated[Path, typer.Option("--models", "-o", help="Folder that the models go to.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="Name of the model; default from set and target.")] = None,
     horizon: Annotated[int, typer.Option(min=1, help="Bars ahead to predict.")] = 5,
-    threshold: Annotated[float, typer.Option(help="BUY above this return, SELL below minus it.")] = 0.005,
+    threshold: Annotated[
+        float | None, typer.Option(help="BUY above it, SELL below minus it; default by target (raw: 0.005).")
+    ] = None,
     folds: Annotated[int, typer.Option(min=1, help="Test blocks of the walk-forward.")] = 5,
+    embargo: Annotated[int, typer.Option(min=0, help="Bars between training and test, beyond the purge.")] = 0,
+    train_size: Annotated[int | None, typer.Option(min=1, help="Timestamps to train on; default all before.")] = None,
+    ensemble: Ensemble = "mean",
+    calibration: Calibration = "isotonic",
+    rounds: Annotated[int, typer.Option(min=1, help="Most boosting rounds.")] = 300,
+    smoothing: Annotated[float, typer.Option(help="Share of each label spread over the classes.")] = 0.0,
+    half_life: Annotated[float | None, typer.Option(help="Days after which a row has half the weight.")] = None,
+    balance: Annotated[bool, typer.Option(help="Give the classes equal weight in training.")] = True,
+    scale: Annotated[bool, typer.Option(help="Standardise the features.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the simulator and of the training.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads; part of what makes a run repeatable.")] = 2,
+    limits: Annotated[Path | None, typer.Option(help="TOML of gate limits; default the shipped ones.")] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="Models tried for this one; stands beside its skill.")] = 1,
+    expires_days: Annotated[float | None, typer.Option(help="Days that the model may be served.")] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Put it into production if the gates allow.")] = False,
     on_bad: OnBad = "raise",
     symbols: Annotated[int, typer.Option(min=1, help="Simulator: symbols.")] = 8,
     bars: Annotated[int, typer.Option(min=1, help="Simulator: bars per symbol.")] = 20_000,
     signal_r2: Annotated[float, typer.Option(help="Simulator: share of variance an oracle explains.")] = 0.03,
 ) -> None:
-    """The main job: bars, features, labels, purged walk-forward, saved models, and a signal for every symbol."""
+    """The main job: bars, features, labels, purged walk-forward, gates, and a signal for every symbol.
+
+    A model that fails a gate is kept as rejected, and the exit code is 3.
+    """
+    settings = {**locals()}
     with friendly():
         from qtfeat.cli.run import main_job
 
-        main_job(
-            data,
-            set_name=set_name,
-            horizon=horizon,
-            threshold=threshold,
-            folds=folds,
-            out=models,
-            seed=seed,
-            threads=threads,
-            on_bad=on_bad,
-            symbols=symbols,
-            bars=bars,
-            signal_r2=signal_r2,
-        )
+        main_job(settings.pop("data"), out=settings.pop("models"), **settings)
