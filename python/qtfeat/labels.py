@@ -131,9 +131,7 @@ def make_labels(
     horizon = count(horizon, "labels: horizon")
     limit = _number(THRESHOLDS[kind] if threshold is None else threshold, "threshold")
     barriers = (_number(take_profit, "take_profit"), _number(stop_loss, "stop_loss"))
-    panel, _ = panel_of(
-        bars, by=by, time=time, interval=interval, time_unit=time_unit, prices=kind == "triple_barrier"
-    )
+    panel, _ = panel_of(bars, by=by, time=time, interval=interval, time_unit=time_unit, prices=kind == "triple_barrier")
     value, ret, side, t, t_end = _core.label_panel(panel, kind, horizon, limit, barriers)
     settings = dict(zip(("take_profit", "stop_loss"), barriers, strict=True)) if kind == "triple_barrier" else {}
     return Labels(value, ret, side, _stamps(t), _stamps(t_end), kind, horizon, limit, settings=settings)

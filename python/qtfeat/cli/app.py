@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from qtfeat.cli.serve import attach as attach_serving
 from qtfeat.cli.options import (
     By,
     Calibration,
@@ -167,3 +168,6 @@ def run(
         from qtfeat.cli.run import main_job
 
         main_job(settings.pop("data"), out=settings.pop("models"), **settings)
+
+
+attach_serving(app)

@@ -66,6 +66,13 @@ def with_policy(own: FeatureSet) -> FeatureSet:
     return both
 
 
+def _drift(model: Model, symbols: int) -> Drift:
+    """Return the drift index over the scale-free features: the others follow the level of prices and volumes."""
+    described = model.features.describe()
+    free = [k for k, column in enumerate(described) if column["scale_free"]]
+    return Drift(model.reference or {}, len(described), use=free or None, symbols=symbols)
+
+
 class Lane:
     """A model and the stream of its features.
 
@@ -93,7 +100,7 @@ class Lane:
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
         self.symbols = tuple(symbols)
         self._features = both
-        self.drift = Drift(model.reference, len(self.columns)) if model.reference else None
+        self.drift = _drift(model, len(self.symbols)) if model.reference else None
 
     @property
     def id(self) -> str:

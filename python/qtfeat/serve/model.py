@@ -37,6 +37,7 @@ class ServedModel:
         name: name in the registry.
         version: version in the registry.
         features: the feature set it was trained on.
+        columns: names of its columns.
         fingerprint: of the features.
         expires_after_ns: when it is stale, nanoseconds since 1970 UTC; None for never.
         trained_until_ns: end of the training data, nanoseconds since 1970 UTC; None if the manifest does not say.
@@ -49,6 +50,7 @@ class ServedModel:
     def __init__(self, saved: SavedModel) -> None:
         self.name, self.version, self.manifest = saved.name, saved.version, saved.manifest
         self.features = feature_set(saved.manifest)
+        self.columns = tuple(self.features.columns)
         self.fingerprint: str = saved.manifest["fingerprint"]
         if self.features.fingerprint != self.fingerprint:
             raise FingerprintMismatch(
@@ -66,10 +68,10 @@ class ServedModel:
         self.reference: dict[str, Any] | None = reference
         self._ensemble, scaler = _parts(saved.files, f"{self.name}/{self.version}")
         self._scaler = None if scaler.is_identity else scaler
-        if self._ensemble.n_features != len(self.features.columns):
+        if self._ensemble.n_features != len(self.columns):
             raise RegistryError(
                 f"{self.name}/{self.version}: the trees read {self._ensemble.n_features} features, the set has "
-                f"{len(self.features.columns)}"
+                f"{len(self.columns)}"
             )
         self.with_policy = with_policy(self.features)
         self._verdicts = saved.verdicts
