@@ -17,6 +17,7 @@ from qtfeat._core import PanelStream, Stream
 from qtfeat.errors import (
     BadBarError,
     FeatureSpecError,
+    FetchError,
     FingerprintMismatch,
     GapError,
     GateFailed,
@@ -52,6 +53,7 @@ __all__ = [
     "BadBarError",
     "FeatureSet",
     "FeatureSpecError",
+    "FetchError",
     "FingerprintMismatch",
     "GapError",
     "GateFailed",

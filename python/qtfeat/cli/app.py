@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from qtfeat.cli.serve import attach as attach_serving
+from qtfeat.cli import models as models_commands
 from qtfeat.cli.options import (
     By,
     Calibration,
@@ -21,15 +21,22 @@ from qtfeat.cli.options import (
     TimeColumn,
     friendly,
 )
+from qtfeat.cli.serve import attach as attach_serving
+
+Exchange = Literal["binance"]
+FetchSource = Literal["archive", "rest"]
+FetchMarket = Literal["spot", "um", "cm"]
 
 app = typer.Typer(
     name="qtfeat",
     help="Technical-indicator features for trading models: one arithmetic for batch, windows and streams.\n\n"
-    "Exit codes: 0 done, 1 verification failed or not installed, 2 bad input, 3 a gate refused.",
+    "Exit codes: 0 done, 1 verification failed or not installed, 2 bad input, 3 a gate refused, "
+    "4 partly failed.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(models_commands.app, name="models")
 
 
 def _version(wanted: bool) -> None:
@@ -96,18 +103,62 @@ def verify(
         prove(source, set_name, features, by, time, numerics)
 
 
-@app.command(epilog="Example: `qtfeat inspect bars/`")
+@app.command(epilog="Examples: `qtfeat inspect bars/` · `qtfeat inspect bars/ --strict --plot coverage.png`")
 def inspect(
     source: Source,
     by: By = "symbol",
     time: TimeColumn = "open_time",
     strict: Annotated[bool, typer.Option(help="Exit with 2 when anything was found.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the coverage map into a .png or .svg file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Report on the quality of bars: gaps, duplicates, order, bad rows, frozen feed, jumps, unfinished last bar."""
     with friendly():
         from qtfeat.cli.inspect import report
 
-        report(source, by, time, strict=strict)
+        report(source, by, time, strict=strict, plot=plot, as_json=json)
+
+
+@app.command(
+    epilog="Examples: `qtfeat fetch binance --symbols BTCUSDT,ETHUSDT --interval 1h --from 2023-01 --to 2024-12` · "
+    "`qtfeat fetch binance --symbols BTCUSDT --market um --source rest --from 2025-03-01`"
+)
+def fetch(
+    exchange: Annotated[Exchange, typer.Argument(help="Where from: binance.")],
+    symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="BTCUSDT,ETHUSDT; repeat or join by commas.")],
+    first: Annotated[str, typer.Option("--from", help="First month or day: 2023-01 or 2023-01-15.")],
+    last: Annotated[str | None, typer.Option("--to", help="Last month or day, included [yesterday].")] = None,
+    interval: Annotated[str, typer.Option("--interval", "-i", help="Bar length, 1s to 1mo.")] = "1h",
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder that the files go to.")] = Path("bars"),
+    source: Annotated[
+        FetchSource, typer.Option(help="archive: whole months and days; rest: what is newer.")
+    ] = "archive",
+    market: Annotated[FetchMarket, typer.Option(help="spot, um (USD-M futures) or cm (coin-M).")] = "spot",
+    base_url: Annotated[str | None, typer.Option(help="A mirror of the archive or of the REST API.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Files at the same time.")] = 4,
+    timeout: Annotated[float, typer.Option(help="Seconds without data before a connection is given up.")] = 30.0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar, and no report unless a file failed.")
+    ] = False,
+) -> None:
+    """Download klines: verified by hash, continued where it broke off. Exit code 4 when some files failed."""
+    del exchange
+    with friendly():
+        from qtfeat.cli.fetch import fetch as run_fetch
+
+        run_fetch(
+            symbols,
+            interval,
+            first,
+            last,
+            target,
+            source=source,
+            market=market,
+            base_url=base_url,
+            workers=workers,
+            timeout=timeout,
+            quiet=quiet,
+        )
 
 
 @app.command(epilog="Example: `qtfeat plot BTCUSDT --data bars/ --out btc.html`")

@@ -75,7 +75,8 @@ def _models(state: dict[str, Any]) -> Table:
         drift = state["drift"].get(lane)
         passed = sum(gate["passed"] for gate in model["gates"])
         gates = f"{passed} of {len(model['gates'])} passed"
-        table.add_row(lane, f"{model['name']}/{model['version']}", "-" if drift is None else f"{drift:.3f}", left, gates)
+        index = "-" if drift is None else f"{drift:.3f}"
+        table.add_row(lane, f"{model['name']}/{model['version']}", index, left, gates)
     return table
 
 

@@ -131,7 +131,10 @@ class Evidence:
         unknown = sorted(stored.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise SchemaError(f"{source}: unknown evidence {unknown[0]!r}", column=unknown[0])
-        return cls(**{name: _null_is_nan(value) for name, value in stored.items()})
+        try:
+            return cls(**{name: _null_is_nan(value) for name, value in stored.items()})
+        except SchemaError as error:
+            raise SchemaError(f"{source}: {error}", column=error.column) from error
 
 
 def json_value(value: Any) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qtfeat.gates import values
 from qtfeat.gates.evidence import Evidence
 from qtfeat.gates.limits import Limits
 
@@ -42,85 +42,12 @@ class Gate:
     failing: Allowed = "rejected"
 
 
-def _field(name: str) -> Callable[[Evidence], Any]:
-    return lambda evidence: getattr(evidence, name)
-
-
-def _at(name: str) -> Callable[[Limits, Evidence], float]:
-    return lambda limits, _evidence: limits[name]
-
-
-def _fixed(value: float) -> Callable[[Limits, Evidence], float]:
-    return lambda _limits, _evidence: value
-
-
-def _classes(evidence: Evidence, least: float) -> int | None:
-    shares = evidence.class_shares
-    return None if shares is None else sum(share > least for share in shares)
-
-
-def _largest(evidence: Evidence) -> float | None:
-    shares = evidence.class_shares
-    if not shares:
-        return None
-    return math.nan if any(map(math.isnan, shares)) else max(shares)
-
-
-def _positive_folds(evidence: Evidence) -> int | None:
-    ics = evidence.fold_rank_ic
-    return None if ics is None else sum(ic > 0 for ic in ics)
-
-
-def _margin(evidence: Evidence) -> float | None:
-    """Rank IC above the best baseline; NaN as soon as one of them is."""
-    if evidence.rank_ic is None or not evidence.baseline_rank_ic:
-        return None
-    rivals = evidence.baseline_rank_ic.values()
-    return math.nan if any(map(math.isnan, rivals)) else evidence.rank_ic - max(rivals)
-
-
-def _seed_spread(evidence: Evidence) -> float | None:
-    """Sample standard deviation over the mean; infinite for a mean that is not positive."""
-    ics = evidence.seed_rank_ic
-    if ics is None or len(ics) < 2:
-        return None
-    if not all(map(math.isfinite, ics)):
-        return math.nan
-    mean = statistics.fmean(ics)
-    return statistics.stdev(ics) / mean if mean > 0 else math.inf
-
-
-def _permuted(evidence: Evidence) -> float | None:
-    ics = evidence.permuted_rank_ic
-    return statistics.fmean(map(abs, ics)) if ics else None
-
-
-def _permuted_limit(limits: Limits, evidence: Evidence) -> float:
-    rows = evidence.permuted_test_rows
-    return limits["canary.max_permuted"] / math.sqrt(rows) if rows is not None and rows > 0 else math.nan
-
-
-def _tripped(evidence: Evidence, limits: Limits) -> bool | None:
-    """Whether the ceiling alarm goes off on the canary whose feature is the next bar's return."""
-    r2, hit = evidence.canary_r2, evidence.canary_hit
-    if r2 is None and hit is None:
-        return None
-    return (r2 is not None and r2 > limits["ceiling.max_r2"]) or (hit is not None and hit > limits["ceiling.max_hit"])
-
-
-def _champion(evidence: Evidence) -> float | str | None:
-    if evidence.has_champion is False:
-        return "none"
-    return evidence.champion_t
-
-
-def _count(values: tuple[float, ...] | None) -> int | None:
-    return None if values is None else len(values)
-
-
 def gates(limits: Limits) -> tuple[Gate, ...]:
     """Return every gate in the order of the table; `limits` settle what a class share or a tripped alarm is."""
-    return (*_integrity(), *_shape(limits), *_skill(), *_sound(limits), *_live())
+    return (
+        *(*_integrity(), *_collapse(limits), *_direction(), *_skill(), *_earnings()),
+        *(*_robust(), *_trust(), *_leaks(limits), *_live()),
+    )
 
 
 def _integrity() -> tuple[Gate, ...]:
@@ -128,9 +55,9 @@ def _integrity() -> tuple[Gate, ...]:
         Gate(
             "integrity.rows",
             "training rows",
-            _field("rows"),
+            values.field("rows"),
             ">=",
-            _at("integrity.min_rows"),
+            values.at("integrity.min_rows"),
             ",.0f",
             "too few to learn from; gather more data, until then it may only run in shadow",
             "shadow",
@@ -138,7 +65,7 @@ def _integrity() -> tuple[Gate, ...]:
         Gate(
             "integrity.fingerprint",
             "the model's feature fingerprint",
-            _field("fingerprint"),
+            values.field("fingerprint"),
             "==",
             lambda _limits, evidence: evidence.expected_fingerprint or "not measured",
             "",
@@ -147,16 +74,16 @@ def _integrity() -> tuple[Gate, ...]:
         Gate(
             "integrity.nulls",
             "missing features beyond warm-up",
-            _field("nulls"),
+            values.field("nulls"),
             "==",
-            _fixed(0),
+            values.fixed(0),
             ",.0f",
             "the training matrix has holes",
         ),
         Gate(
             "integrity.purge",
             "bars purged before each test",
-            _field("purge_bars"),
+            values.field("purge_bars"),
             ">=",
             lambda _limits, evidence: math.nan if evidence.horizon is None else evidence.horizon,
             ",.0f",
@@ -175,50 +102,55 @@ def _integrity() -> tuple[Gate, ...]:
     )
 
 
-def _shape(limits: Limits) -> tuple[Gate, ...]:
+def _collapse(limits: Limits) -> tuple[Gate, ...]:
     """Collapse detectors; a model with coin-flip direction can pass them."""
     least = limits["diversity.min_class_share"]
     return (
         Gate(
             "diversity.largest_class",
             "share of the most predicted class",
-            _largest,
+            values.largest,
             "<=",
-            _at("diversity.max_class_share"),
+            values.at("diversity.max_class_share"),
             ".1%",
             "the model has collapsed onto one answer",
         ),
         Gate(
             "diversity.classes",
             f"classes predicted in more than {least:.0%} of the rows",
-            lambda evidence: _classes(evidence, least),
+            lambda evidence: values.classes(evidence, least),
             ">=",
-            _at("diversity.min_classes"),
+            values.at("diversity.min_classes"),
             ",.0f",
             "the model hardly ever says anything else",
         ),
         Gate(
             "spread.sd",
             "standard deviation of the confidence",
-            _field("confidence_sd"),
+            values.field("confidence_sd"),
             ">=",
-            _at("spread.min_sd"),
+            values.at("spread.min_sd"),
             ".4f",
             "every row gets the same confidence",
         ),
         Gate(
             "spread.p10_p90",
             "confidence from P10 to P90",
-            _field("confidence_p10_p90"),
+            values.field("confidence_p10_p90"),
             ">=",
-            _at("spread.min_p10_p90"),
+            values.at("spread.min_p10_p90"),
             ".4f",
             "every row gets about the same confidence",
         ),
+    )
+
+
+def _direction() -> tuple[Gate, ...]:
+    return (
         Gate(
             "direction.slope",
             "slope of the realised sign on P(BUY) - P(SELL)",
-            _field("direction_slope"),
+            values.field("direction_slope"),
             "in",
             lambda limits, _evidence: (limits["direction.min_slope"], limits["direction.max_slope"]),
             ".2f",
@@ -227,9 +159,9 @@ def _shape(limits: Limits) -> tuple[Gate, ...]:
         Gate(
             "direction.t",
             "t of that slope",
-            _field("direction_t"),
+            values.field("direction_t"),
             ">=",
-            _at("direction.min_t"),
+            values.at("direction.min_t"),
             ".2f",
             "the direction could be a coin flip",
         ),
@@ -241,16 +173,16 @@ def _skill() -> tuple[Gate, ...]:
         Gate(
             "skill.fold_count",
             "folds of the walk-forward",
-            lambda evidence: _count(evidence.fold_rank_ic),
+            lambda evidence: values.count(evidence.fold_rank_ic),
             ">=",
-            _at("skill.min_folds"),
+            values.at("skill.min_folds"),
             ",.0f",
             "too few periods to judge by",
         ),
         Gate(
             "skill.folds",
             "folds with a rank IC above 0",
-            _positive_folds,
+            values.positive_folds,
             ">=",
             lambda limits, evidence: float(
                 # 4 of 5, 8 of 10; the tiny term keeps 0.8 * 5 from rounding up to 5
@@ -262,164 +194,179 @@ def _skill() -> tuple[Gate, ...]:
         Gate(
             "skill.t",
             "t of the rank IC",
-            _field("rank_ic_t"),
+            values.field("rank_ic_t"),
             ">=",
-            _at("skill.min_t"),
+            values.at("skill.min_t"),
             ".2f",
             "not to be told from luck",
         ),
         Gate(
             "skill.attempts",
             "models tried for this one",
-            _field("attempts"),
+            values.field("attempts"),
             ">=",
-            _fixed(1),
+            values.fixed(1),
             ",.0f",
             "a t means less the more was tried, so the number must be known",
         ),
+    )
+
+
+def _earnings() -> tuple[Gate, ...]:
+    return (
         Gate(
             "baselines.margin",
             "rank IC above the best trivial baseline",
-            _margin,
+            values.margin,
             ">",
-            _at("baselines.min_margin"),
+            values.at("baselines.min_margin"),
             "+.4f",
             "a rule of one line does as well",
         ),
         Gate(
             "costs.fee",
             "fee charged per side",
-            _field("fee"),
+            values.field("fee"),
             ">=",
-            _at("costs.min_fee"),
+            values.at("costs.min_fee"),
             ".3%",
             "the net return was computed with too small costs",
         ),
         Gate(
             "costs.slippage",
             "slippage charged per side",
-            _field("slippage"),
+            values.field("slippage"),
             ">=",
-            _at("costs.min_slippage"),
+            values.at("costs.min_slippage"),
             ".3%",
             "the net return was computed with too small costs",
         ),
         Gate(
             "costs.net",
             "mean net return of the decile long-short",
-            _field("net_return"),
+            values.field("net_return"),
             ">",
-            _at("costs.min_net"),
+            values.at("costs.min_net"),
             "+.4%",
             "costs eat what the forecast earns",
         ),
     )
 
 
-def _sound(limits: Limits) -> tuple[Gate, ...]:
-    audit = "too good to be true: find the leak, or audit the model and own a looser limit"
+def _robust() -> tuple[Gate, ...]:
     return (
         Gate(
             "overfit.rank_ic",
             "rank IC in training minus out of sample",
-            _field("rank_ic_gap"),
+            values.field("rank_ic_gap"),
             "<=",
-            _at("overfit.max_rank_ic_gap"),
+            values.at("overfit.max_rank_ic_gap"),
             ".4f",
             "it learned the training rows by heart",
         ),
         Gate(
             "overfit.r2",
             "R² in training minus out of sample",
-            _field("r2_gap"),
+            values.field("r2_gap"),
             "<=",
-            _at("overfit.max_r2_gap"),
+            values.at("overfit.max_r2_gap"),
             ".4f",
             "it learned the training rows by heart",
         ),
         Gate(
             "stability.seeds",
             "seeds that were tried",
-            lambda evidence: _count(evidence.seed_rank_ic),
+            lambda evidence: values.count(evidence.seed_rank_ic),
             ">=",
-            _at("stability.min_seeds"),
+            values.at("stability.min_seeds"),
             ",.0f",
             "too few to know how much is chance",
         ),
         Gate(
             "stability.spread",
             "sd of the rank IC over seeds, by its mean",
-            _seed_spread,
+            values.seed_spread,
             "<=",
-            _at("stability.max_sd_over_mean"),
+            values.at("stability.max_sd_over_mean"),
             ".2f",
             "the skill depends on the seed",
         ),
+    )
+
+
+def _trust() -> tuple[Gate, ...]:
+    return (
         Gate(
             "calibration.ece",
             "expected calibration error",
-            _field("ece"),
+            values.field("ece"),
             "<=",
-            _at("calibration.max_ece"),
+            values.at("calibration.max_ece"),
             ".4f",
             "the probabilities are not to be trusted",
         ),
         Gate(
             "parity.rows",
             "rows replayed through Stream and the saved files",
-            _field("parity_rows"),
+            values.field("parity_rows"),
             ">=",
-            _fixed(1),
+            values.fixed(1),
             ",.0f",
             "nothing was replayed",
         ),
         Gate(
             "parity.features",
             "replayed features with other bits",
-            _field("parity_feature_diffs"),
+            values.field("parity_feature_diffs"),
             "==",
-            _fixed(0),
+            values.fixed(0),
             ",.0f",
             "live features would not be those of training",
         ),
         Gate(
             "parity.predictions",
             "predictions from the saved files with other bits",
-            _field("parity_prediction_diffs"),
+            values.field("parity_prediction_diffs"),
             "==",
-            _fixed(0),
+            values.fixed(0),
             ",.0f",
             "the saved model is not the one that was judged",
         ),
+    )
+
+
+def _leaks(limits: Limits) -> tuple[Gate, ...]:
+    audit = "too good to be true: find the leak, or audit the model and own a looser limit"
+    return (
         Gate(
             "canary.permutations",
             "models trained on permuted labels",
-            lambda evidence: _count(evidence.permuted_rank_ic),
+            lambda evidence: values.count(evidence.permuted_rank_ic),
             ">=",
-            _at("canary.min_permutations"),
+            values.at("canary.min_permutations"),
             ",.0f",
             "too few to find a leak with",
         ),
         Gate(
             "canary.permuted",
             "mean |rank IC| on permuted labels",
-            _permuted,
+            values.permuted,
             "<=",
-            _permuted_limit,
+            values.permuted_limit,
             ".4f",
             "there is skill where there cannot be any: something leaks",
         ),
         Gate(
             "canary.next_return",
             "alarm when the next bar's return is a feature",
-            lambda evidence: {None: None, True: "trips", False: "silent"}[_tripped(evidence, limits)],
+            lambda evidence: {None: None, True: "trips", False: "silent"}[values.tripped(evidence, limits)],
             "==",
             lambda _limits, _evidence: "trips",
             "",
             "a planted leak went unseen, so a real one would",
         ),
-        Gate("ceiling.r2", "R²", _field("r2"), "<=", _at("ceiling.max_r2"), ".2%", audit),
-        Gate("ceiling.hit", "hit rate", _field("hit"), "<=", _at("ceiling.max_hit"), ".1%", audit),
+        Gate("ceiling.r2", "R²", values.field("r2"), "<=", values.at("ceiling.max_r2"), ".2%", audit),
+        Gate("ceiling.hit", "hit rate", values.field("hit"), "<=", values.at("ceiling.max_hit"), ".1%", audit),
     )
 
 
@@ -428,18 +375,18 @@ def _live() -> tuple[Gate, ...]:
         Gate(
             "champion.t",
             "t of the difference to the model in production",
-            _champion,
+            values.champion,
             ">",
-            _at("champion.min_t"),
+            values.at("champion.min_t"),
             ".2f",
             "the model in production is better on the same data",
         ),
         Gate(
             "signals.rule_share",
             "share of rows that fall back to the rule",
-            _field("rule_share"),
+            values.field("rule_share"),
             "<=",
-            _fixed(1.0),
+            values.fixed(1.0),
             ".2%",
             "",
             "production",
@@ -447,9 +394,9 @@ def _live() -> tuple[Gate, ...]:
         Gate(
             "signals.filter_share",
             "share of rows that pass the confidence filter",
-            _field("filter_share"),
+            values.field("filter_share"),
             ">=",
-            _fixed(0.0),
+            values.fixed(0.0),
             ".2%",
             "",
             "production",
@@ -457,9 +404,9 @@ def _live() -> tuple[Gate, ...]:
         Gate(
             "signals.share",
             "share of rows that pass it as BUY or SELL",
-            _field("signal_share"),
+            values.field("signal_share"),
             ">=",
-            _at("signals.min_share"),
+            values.at("signals.min_share"),
             ".2%",
             "it would hardly ever trade",
         ),

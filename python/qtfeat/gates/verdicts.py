@@ -15,7 +15,7 @@ from qtfeat.gates.rules import Allowed, Bound, Gate, Relation, Value, gates
 
 FORMAT = 1
 _RANK: dict[Allowed, int] = {"rejected": 0, "shadow": 1, "production": 2}
-_SIGN = {"<=": "at most", ">=": "at least", "<": "below", ">": "above", "==": "exactly", "in": "within"}
+_SIGN = {"<=": "at most", ">=": "at least", "<": "below", ">": "above", "in": "within"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Verdicts:
         return cls(verdicts, evidence, limits)
 
     def table(self, width: int = 100) -> str:
-        """Return the verdicts as text, failures first marked, for a terminal of `width` columns."""
+        """Return the verdicts as text, failures marked, for a terminal of `width` columns."""
         name = max(len(v.gate) for v in self.verdicts)
         lines = []
         for verdict in self.verdicts:
@@ -183,8 +183,9 @@ def _judge(gate: Gate, evidence: Evidence, limits: Limits) -> Verdict:
     if _unusable(limit) or limit == "not measured":
         return _failed(gate, value, None, f"{gate.what}: what it is compared with was not measured")
     passed = _holds(value, gate.relation, limit)
-    wanted = f"{_SIGN[gate.relation]} {_bound(limit, gate.form)}"
-    sentence = f"{gate.what}: {_text(value, gate.form)}, {'' if passed else 'not '}{wanted}"
+    sentence = f"{gate.what}: {_text(value, gate.form)}"
+    if gate.failing != "production" or not passed:
+        sentence += f", {_standing(gate.relation, _bound(limit, gate.form), passed)}"
     if not passed and gate.advice:
         sentence += f"; {gate.advice}"
     return Verdict(gate.name, value, gate.relation, limit, passed, gate.failing, sentence)
@@ -214,6 +215,12 @@ def _holds(value: Any, relation: Relation, limit: Any) -> bool:
             return bool(limit[0] <= value <= limit[1])
         case "==":
             return bool(value == limit)
+
+
+def _standing(relation: Relation, limit: str, passed: bool) -> str:
+    if relation == "==":
+        return "as it must be" if passed else f"must be {limit}"
+    return f"{'' if passed else 'not '}{_SIGN[relation]} {limit}"
 
 
 def _text(value: Any, form: str) -> str:

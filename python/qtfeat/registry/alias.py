@@ -175,8 +175,11 @@ def _move(root: str | Path, name: str, event: str, move: Callable[[Path, Aliases
 def _catch_up(folder: Path, now: Aliases) -> None:
     """Write down a move whose writer was killed before it could."""
     known: Any = asdict(Aliases())
-    for event in events.read(folder):
-        known = event.get("aliases", known)
+    try:
+        for event in events.read(folder):
+            known = event.get("aliases", known)
+    except RegistryError:
+        return  # `verify` tells; a damaged history must not keep anybody from rolling back
     if known != asdict(now):
         events.add(folder, "recovered", aliases=asdict(now))
 

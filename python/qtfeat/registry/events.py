@@ -24,9 +24,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
     path = folder / EVENTS
     if not path.exists() and not path.is_symlink():
         return []
-    whole, _, _torn = disk.read(path, _MAX).rpartition(b"\n")
+    *lines, _torn = disk.read(path, _MAX).split(b"\n")
     found = []
-    for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             event = _strict_json.parse(line, limit=1 << 20)
         except ValueError as error:

@@ -39,9 +39,9 @@ def _counts(column: Floats, edges: Floats) -> npt.NDArray[np.int64]:
 class Drift:
     """The index over the last rows: the mean over columns of sum((q - p) * ln(q / p)), p training, q live.
 
-    About 0.1 is a moderate and 0.25 a large shift by common usage. Rows of one symbol resemble those before them, so the
-    window must be long: `BARS_PER_SYMBOL` bars of each symbol. There is no index, and 0 stands for it, until a quarter
-    of the window was seen. Columns that carry the level of prices or volumes drift by nature; leave them out.
+    About 0.1 is a moderate and 0.25 a large shift by common usage. Rows of one symbol resemble those before them, so
+    the window must be long: `BARS_PER_SYMBOL` bars of each symbol. There is no index, and 0 stands for it, until a
+    quarter of the window was seen. Columns that carry the level of prices or volumes drift by nature; leave them out.
 
     Args:
         known: what `reference` returned.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -122,7 +123,7 @@ class OutTensor(Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[float | str]
+    data: Sequence[float | str]
 
 
 class InferAnswer(Struct, omit_defaults=True):

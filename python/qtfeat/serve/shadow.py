@@ -61,9 +61,9 @@ class Comparison:
 
     def table(self) -> str:
         """Return the comparison as text."""
+        head = f"{self.rows:,} bars with a known outcome after {self.horizon} bars, {self.waiting:,} still waiting"
         lines = [
-            f"{self.rows:,} bars with a known outcome after {self.horizon} bars, {self.waiting:,} still waiting; "
-            f"the sides agree on {self.agreement:.1%}",
+            f"{head}; the sides agree on {self.agreement:.1%}",
             f"{'':12}{'production':>24}{'shadow':>24}",
         ]
         for name, form in (
