@@ -17,6 +17,7 @@ from qtfeat._core import PanelStream, Stream
 from qtfeat.errors import (
     BadBarError,
     FeatureSpecError,
+    FetchError,
     FingerprintMismatch,
     GapError,
     GateFailed,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from qtfeat.bars import read_bars
     from qtfeat.bars.simulate import simulate
     from qtfeat.proof import verify
+    from qtfeat.synthetic import synthetic_features, synthetic_windows
 
 __version__ = "0.1.0"
 
@@ -51,6 +53,7 @@ __all__ = [
     "BadBarError",
     "FeatureSet",
     "FeatureSpecError",
+    "FetchError",
     "FingerprintMismatch",
     "GapError",
     "GateFailed",
@@ -70,6 +73,8 @@ __all__ = [
     "release_memory",
     "sequences",
     "simulate",
+    "synthetic_features",
+    "synthetic_windows",
     "ta",
     "verify",
     "windows",
@@ -77,7 +82,13 @@ __all__ = [
 ]
 
 # Loaded at first use: `import qtfeat` itself stays fast.
-_LAZY = {"verify": "qtfeat.proof", "read_bars": "qtfeat.bars", "simulate": "qtfeat.bars"}
+_LAZY = {
+    "verify": "qtfeat.proof",
+    "read_bars": "qtfeat.bars",
+    "simulate": "qtfeat.bars",
+    "synthetic_features": "qtfeat.synthetic",
+    "synthetic_windows": "qtfeat.synthetic",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,12 +20,15 @@ __all__ = [
     "PanelStream",
     "Stream",
     "catalog_rows",
+    "closed_before",
     "compute_arrays",
     "compute_table",
     "cpu",
-    "forward_labels",
+    "label_panel",
     "release_memory",
     "simulate",
+    "synthetic_features",
+    "synthetic_windows",
     "windows",
     "windows_at",
 ]
@@ -296,10 +299,50 @@ def cpu() -> str:
 def release_memory() -> int:
     """Gives the output memory kept for the next call back to the system; returns its bytes."""
 
-def forward_labels(
-    close: npt.NDArray[np.float64], horizon: int, threshold: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-    """Forward return, class (-1, 0, 1) and row of the outcome (-1: none) of each row."""
+class _Panel(TypedDict):
+    """Columns of bars, rows in any order; times and interval in nanoseconds, `prices` are open, high, low."""
+
+    symbols: npt.NDArray[np.int64] | None
+    open_time: npt.NDArray[np.int64]
+    close_time: npt.NDArray[np.int64] | None
+    interval: int | None
+    prices: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    close: npt.NDArray[np.float64]
+
+def label_panel(
+    panel: _Panel, kind: str, horizon: int, threshold: float, barriers: tuple[float, float]
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
+]:
+    """Value, return, class, close time and time of the outcome (NaN, NaN, -1 and NaT: none) of each row."""
+
+def closed_before(
+    panel: _Panel, symbols: npt.NDArray[np.int64], times: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row of each symbol's last bar that had closed at each time (-1: none), and the close times of all bars."""
+
+class _WindowConfig(TypedDict):
+    """What synthetic windows to draw; `context` is rho and signal bars, None for windows that end at the outcome."""
+
+    bars: int
+    seed: int
+    context: tuple[float, int] | None
+    volatility: float
+    tick: float
+
+def synthetic_windows(
+    outcomes: npt.NDArray[np.float64], config: _WindowConfig, threads: int, out: npt.NDArray[np.float64]
+) -> None:
+    """Writes windows for outcomes as fractions into `out`, (n, bars, 5)."""
+
+def synthetic_features(
+    fs: FeatureSet, outcomes: npt.NDArray[np.float64], config: _WindowConfig, options: _Options, all_rows: bool
+) -> npt.NDArray[Any]:
+    """Features of such windows, (n, F), or (n, bars, F) with `all_rows`."""
 
 @final
 class Combiner:

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "BadBarError",
     "FeatureSpecError",
+    "FetchError",
     "FingerprintMismatch",
     "GapError",
     "GateFailed",
@@ -69,6 +70,13 @@ class FeatureSpecError(QtfeatError):
 
     spec: str = ""
     position: int = 0
+
+
+class FetchError(QtfeatError):
+    """A download that failed for good; `url` says which and `status` is the HTTP status, where there was one."""
+
+    url: str = ""
+    status: int | None = None
 
 
 class FingerprintMismatch(QtfeatError):

@@ -1,54 +1,69 @@
-"""What a model is to predict: the return over the next bars, its class, and when it is known."""
+"""What a model is to predict: what a decision at the close of a bar earns, its class, and when that is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qtfeat import _core
-from qtfeat._times import interval_ns
+from qtfeat import _core, _tables
+from qtfeat._columns import count, plain, symbols, wide
+from qtfeat._times import array_ns, interval_ns, unit_ns
 from qtfeat.errors import SchemaError
 
 SIDES = ("SELL", "HOLD", "BUY")
 """Class names; a class is an index into them."""
 
+Kind = Literal["forward", "volatility_scaled", "market_neutral", "win_loss", "triple_barrier"]
 Floats = npt.NDArray[np.float64]
+Sides = npt.NDArray[np.int8]
 Times = npt.NDArray[np.datetime64]
+
+THRESHOLDS: Mapping[str, float] = {
+    "forward": 0.005,
+    "volatility_scaled": 0.5,
+    "market_neutral": 0.005,
+    "win_loss": 0.0,
+    "triple_barrier": 0.0,
+}
+"""Default threshold of each kind, in units of its `value`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """One label per row of the bars, in the caller's order. A row without a label is empty in every field but `t`.
+    """One label per row, in the caller's order. A row without a label is empty in every field but `t`.
 
     Attributes:
         value: float64, what a regressor is to predict; NaN where there is none.
-        ret: float64, the raw return that is realised over `[t, t_end]`, a fraction; NaN where there is none. Equals
-            `value` for kind "forward".
+        ret: float64, the raw return realised over `[t, t_end]`, a fraction; NaN where there is none. Equals `value`
+            for kind "forward". (For "market_neutral" the row's own outcome may be known a little before `t_end`.)
         side: int8 class, 0 SELL, 1 HOLD, 2 BUY; -1 where there is none.
-        t: datetime64[ns], when the decision can be made: the close time of the row's bar.
-        t_end: datetime64[ns], when the outcome is known: the close time of the bar that decides it; NaT where there
-            is none. `t` and `t_end` both belong to the interval of the outcome.
+        t: datetime64[ns], when the decision can be made: the close time of the row's bar (the entry of a trade).
+        t_end: datetime64[ns], when the outcome is known: the close time of the bar that decides it (the exit of a
+            trade); NaT where there is none. Both ends belong to the interval.
         kind: which label this is.
-        horizon: bars ahead.
+        horizon: most bars ahead; 0 where bars are not what ends it.
         threshold: what separates HOLD from BUY and SELL, in units of `value`.
-        label_leak: True if the rows hold traces of their own outcome (see `docs/labels.md`); nothing made from such
-            rows may go further than a shadow model.
+        label_leak: True if the features of these rows were made from their outcomes (see `qtfeat.synthetic`); nothing
+            that learnt from them may go further than a shadow model.
+        settings: further settings of the kind: `take_profit` and `stop_loss` of "triple_barrier".
     """
 
     value: Floats
     ret: Floats
-    side: npt.NDArray[np.int8]
+    side: Sides
     t: Times
     t_end: Times
     kind: str = "forward"
     horizon: int = 0
     threshold: float = 0.0
     label_leak: bool = False
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Rows."""
@@ -60,6 +75,68 @@ class Labels:
         return self.side >= 0
 
 
+def make_labels(
+    bars: Any,
+    kind: Kind = "forward",
+    horizon: int = 5,
+    threshold: float | None = None,
+    *,
+    take_profit: float = 0.03,
+    stop_loss: float = 0.02,
+    by: str | None = "symbol",
+    time: str = "open_time",
+    interval: Any = None,
+    time_unit: str | None = None,
+) -> Labels:
+    """Label every bar of a panel.
+
+    The kinds, r being the return over the next `horizon` bars of the same symbol:
+
+    - "forward": `value` is r; BUY above `threshold`, SELL below minus it, HOLD within (a fraction, default 0.005).
+    - "volatility_scaled": `value` is r / (volatility(20) * sqrt(horizon)), the feature at the bar; none in its warm-up
+      and where it is 0. The threshold applies to this `value`, in standard deviations (default 0.5), not to r.
+    - "market_neutral": `value` is r less the equal-weighted mean r of all symbols that have one at the same close
+      time, itself included; none with fewer than 5. `t_end` is the latest of theirs. The threshold applies to this
+      `value`, a fraction (default 0.005), not to r.
+    - "win_loss": `value` is 1.0 and BUY where r is above `threshold` (default 0), else 0.0 and SELL.
+    - "triple_barrier": a long position from the close. `value` is `take_profit` (BUY) or -`stop_loss` (SELL), by the
+      barrier that a high or low of the next `horizon` bars touches first, else r (HOLD). A bar that touches both is a
+      stop. Where a bar opens beyond a barrier, `ret` is the return to that open. Not used: `threshold`.
+
+    Args:
+        bars: a table or dict, as in `qtfeat.compute`, with `close`, the `by` and `time` columns, for barriers `open`,
+            `high` and `low` too; rows in any order. With a column `close_time`, that is when bars close.
+        kind: which label.
+        horizon: bars ahead, at least 1; over a hole in the bars that takes longer, and `t_end` says so.
+        threshold: what separates HOLD from BUY and SELL; None for the default of the kind.
+        take_profit: rise that is taken, a fraction.
+        stop_loss: fall at which the position is left, a fraction below 1.
+        by: column that names the symbol; None for one symbol.
+        time: column of open times, without nulls.
+        interval: length of a bar ("1h", a timedelta), where there is no `close_time`. None takes the most common
+            distance between bars, if there is no doubt about it.
+        time_unit: unit of integer times.
+
+    Returns:
+        The labels, one per bar. None have the last bars of each symbol and those whose outcome needs a null bar;
+        null bars count as bars.
+
+    Raises:
+        SchemaError: a missing column, a null time or symbol, a price that no bar can have, a bad setting, or bars that
+            do not tell their length; `.column`, `.row` and `.value` where one is concerned.
+        UnsortedError: two bars of a symbol at the same time.
+    """
+    if kind not in THRESHOLDS:
+        raise SchemaError(f"labels: kind must be one of {', '.join(map(repr, THRESHOLDS))}, not {kind!r}")
+    horizon = count(horizon, "labels: horizon")
+    limit = _number(THRESHOLDS[kind] if threshold is None else threshold, "threshold")
+    barriers = (_number(take_profit, "take_profit"), _number(stop_loss, "stop_loss"))
+    panel, _ = panel_of(bars, by=by, time=time, interval=interval, time_unit=time_unit, prices=kind == "triple_barrier")
+    value, ret, side, t, t_end = _core.label_panel(panel, kind, horizon, limit, barriers)
+    settings = dict(zip(("take_profit", "stop_loss"), barriers, strict=True)) if kind == "triple_barrier" else {}
+    return Labels(value, ret, side, _stamps(t), _stamps(t_end), kind, horizon, limit, settings=settings)
+
+
 def forward_labels(
     bars: Any,
     horizon: int = 5,
@@ -69,70 +146,68 @@ def forward_labels(
     time: str = "open_time",
     interval: Any = None,
 ) -> Labels:
-    """Label every bar with the return over the next `horizon` bars of its symbol.
+    """Label every bar with the return over the next `horizon` bars of its symbol: `make_labels` of kind "forward"."""
+    return make_labels(bars, "forward", horizon, threshold, by=by, time=time, interval=interval)
 
-    Args:
-        bars: anything Arrow with a `close`, the `by` and the `time` column; rows in any order.
-        horizon: bars ahead, at least 1.
-        threshold: BUY above it, SELL below minus it, HOLD within; a fraction.
-        by: column that names the symbol; None for one symbol.
-        time: column of open times, without nulls.
-        interval: length of a bar ("1h", a timedelta). Not needed where the bars have a `close_time` column; without
-            either it is the most common distance between bars.
 
-    Returns:
-        The labels. The last `horizon` bars of each symbol, and bars whose outcome needs a null close, have none.
+def sides(value: Floats, threshold: float) -> Sides:
+    """Classes of outcomes, all of them finite: BUY above `threshold`, SELL below minus it, HOLD within.
 
     Raises:
-        SchemaError: a missing column, a null time or symbol, a close that is not positive, a bad setting, or bars
-            that do not tell their length.
+        SchemaError: a threshold that is negative or not finite.
     """
-    table = bars if isinstance(bars, pa.Table) else pa.table(bars)
-    for name in ("close", time, *([by] if by else [])):
-        if name not in table.column_names:
-            raise SchemaError(f"labels need a column {name!r}; there are {', '.join(map(repr, table.column_names))}")
-        if name != "close" and table[name].null_count:
-            raise SchemaError(f"column {name!r} has {table[name].null_count} nulls; every bar needs a value")
-    start = np.asarray(table[time].to_numpy())
-    if start.dtype.kind != "M":
-        raise SchemaError(f"column {time!r} must be a timestamp, not {table[time].type}")
-    close = np.asarray(table["close"].cast(pa.float64()).to_numpy(), dtype=np.float64)
-    bad = np.flatnonzero((close <= 0.0) | np.isinf(close))
-    if len(bad):
-        raise SchemaError(f"row {bad[0]}: column 'close' = {close[bad[0]]}: must be positive and finite for a label")
-    codes = symbol_codes(table[by]) if by else np.zeros(len(close), dtype=np.int32)
-    order = np.lexsort((start, codes))
-    bounds = np.flatnonzero(np.diff(codes[order])) + 1
-    groups = np.split(order, bounds)
-    if "close_time" in table.column_names:
-        t = table["close_time"].to_numpy().astype("datetime64[ns]")
-    else:
-        step = _common_step(start, groups) if interval is None else np.timedelta64(interval_ns(interval), "ns")
-        t = start.astype("datetime64[ns]") + step
-
-    forward = np.full(len(close), np.nan)
-    side = np.full(len(close), -1, dtype=np.int8)
-    end = np.full(len(close), "NaT", dtype="datetime64[ns]")
-    for rows in groups:
-        try:
-            forward[rows], side[rows], last = _core.forward_labels(close[rows], horizon, threshold)
-        except (ValueError, OverflowError) as error:
-            raise SchemaError(f"labels: {error}") from error
-        has = last >= 0
-        end[rows[has]] = t[rows[last[has]]]
-    return Labels(forward, forward.copy(), side, t, end, "forward", horizon, threshold)
+    limit = _number(threshold, "threshold")
+    if not 0.0 <= limit < np.inf:
+        raise SchemaError(f"labels: threshold must be finite and not negative, got {limit}")
+    return np.where(value > limit, np.int8(2), np.where(value < -limit, np.int8(0), np.int8(1)))
 
 
-def _common_step(start: Times, groups: list[npt.NDArray[np.intp]]) -> np.timedelta64:
-    """Return the most common distance between bars; it must be the smallest one too, or it is ambiguous."""
-    steps = np.concatenate([np.diff(start[rows]).astype("timedelta64[ns]") for rows in groups])
-    if not len(start):
-        return np.timedelta64(0, "ns")
-    found, counts = np.unique(steps, return_counts=True)
-    best = np.flatnonzero(counts == counts.max(initial=0))
-    if len(best) != 1 or best[0] != 0 or found[0] <= np.timedelta64(0, "ns"):
-        raise SchemaError("the bars do not tell how long they are: pass interval='1h' or a column close_time")
-    return np.timedelta64(found[0])
+def panel_of(
+    bars: Any,
+    *,
+    by: str | None = "symbol",
+    time: str = "open_time",
+    interval: Any = None,
+    time_unit: str | None = None,
+    prices: bool = False,
+) -> tuple[_core._Panel, list[str]]:
+    """Read what labels need of a table of bars, checked: the columns for the core, and the names of the symbols.
+
+    Arguments and errors as in `make_labels`.
+    """
+    have = _tables.names(held := _tables.held(bars))
+    own_times = "close_time" in have and time != "close_time"
+    wanted = ["close", time, *(["open", "high", "low"] if prices else []), *(["close_time"] if own_times else [])]
+    for name in (*wanted, *([by] if by else [])):
+        if name not in have:
+            raise SchemaError(f"labels need a column {name!r}; there are {', '.join(map(repr, have))}", column=name)
+    columns = _tables.arrays(held, wanted)
+    codes, names = (None, [""]) if by is None else _symbols(held, by)
+    unit = unit_ns(time_unit)
+    return {
+        "symbols": codes,
+        "open_time": array_ns(columns[time], unit, time),
+        "close_time": array_ns(columns["close_time"], unit, "close_time") if own_times else None,
+        "interval": None if interval is None else interval_ns(interval),
+        "prices": (wide(columns["open"], "open"), wide(columns["high"], "high"), wide(columns["low"], "low"))
+        if prices
+        else None,
+        "close": wide(columns["close"], "close"),
+    }, names
+
+
+def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """A number per row that tells symbols apart, and their names."""
+    if _tables.kind(bars) in ("dict", "pandas"):
+        return symbols(_tables.arrays(bars, [by])[by], by)
+    column = pa.table(bars)[by]
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise SchemaError(f"column {by!r}, row {row}: the symbol is null", column=by, row=row)
+    # A dictionary may hold names that no row has, so names are taken from the rows.
+    codes = symbol_codes(column)
+    firsts = np.unique(codes, return_index=True)[1]
+    return codes.astype(np.int64), [str(name) for name in column.take(pa.array(firsts)).to_pylist()]
 
 
 def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
@@ -142,3 +217,14 @@ def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     chunks = pc.dictionary_encode(column).chunks
     # Encoding a chunked column gives every chunk the same dictionary.
     return np.concatenate([np.zeros(0, np.int32), *(np.asarray(chunk.indices, np.int32) for chunk in chunks)])
+
+
+def _stamps(ns: npt.NDArray[np.int64]) -> Times:
+    return ns.view("datetime64[ns]")
+
+
+def _number(value: Any, name: str) -> float:
+    array = plain(value, name)
+    if array.ndim != 0 or array.dtype.kind not in "fiu":
+        raise SchemaError(f"labels: {name} must be a number, not {value!r}")
+    return float(array)

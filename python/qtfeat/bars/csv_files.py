@@ -14,11 +14,13 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from qtfeat.bars.schema import ALIASES, KLINE_COLUMNS, match_columns, normal, symbol_from_name
+from qtfeat.bars.schema import ALIASES, KLINE_COLUMNS, match_columns, normal, origin_of
 from qtfeat.errors import SchemaError
 
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 22
+# Times may be numbers or text; their reader decides.
+_NOT_NUMBERS = ("symbol", "open_time", "close_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,13 @@ def _number(cell: str) -> float | None:
 
 
 def read_batches(
-    path: Path, member: str, label: str, columns: Mapping[str, str] | Sequence[str] | None, extras: Sequence[str] = ()
+    path: Path,
+    member: str,
+    label: str,
+    columns: Mapping[str, str] | Sequence[str] | None,
+    extras: Sequence[str] = (),
+    *,
+    kline_columns: bool = False,
 ) -> tuple[Layout, dict[str, str], Iterator[pa.RecordBatch]]:
     """Open a CSV as record batches in constant memory.
 
@@ -149,8 +157,9 @@ def read_batches(
     by_position = None if columns is None or isinstance(columns, Mapping) else list(columns)
     layout = read_layout(head, label, by_position)
     given = columns if isinstance(columns, Mapping) else None
-    symbol = _first_symbol(head, layout) or symbol_from_name(Path(member or path.name).stem)
-    mapping = match_columns(layout.names, f"{label}, line {max(layout.skip, 1)}", given, symbol, extras)
+    symbol = _first_symbol(head, layout) or origin_of(path, Path(member or path.name).stem).symbol
+    where = f"{label}, line {max(layout.skip, 1)}"
+    mapping = match_columns(layout.names, where, given, symbol, extras, kline_columns=kline_columns)
     return layout, mapping, _batches(path, member, label, layout, mapping)
 
 
@@ -166,7 +175,7 @@ def _first_symbol(head: bytes, layout: Layout) -> str | None:
 def _batches(
     path: Path, member: str, label: str, layout: Layout, mapping: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
-    types = {source: pa.float64() for name, source in mapping.items() if name not in ("symbol", "open_time")}
+    types = {source: pa.float64() for name, source in mapping.items() if name not in _NOT_NUMBERS}
     if "symbol" in mapping:
         types[mapping["symbol"]] = pa.string()
     try:
@@ -188,7 +197,7 @@ def _batches(
 
 def _bad_line(file: IO[bytes], label: str, layout: Layout, mapping: Mapping[str, str]) -> str:
     """Find the first line that Arrow could not read: it names neither line nor column itself."""
-    positions = [layout.names.index(s) for name, s in mapping.items() if name not in ("symbol", "open_time")]
+    positions = [layout.names.index(s) for name, s in mapping.items() if name not in _NOT_NUMBERS]
     with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as text:
         reader = csv.reader(text, delimiter=layout.delimiter)
         for row in reader:

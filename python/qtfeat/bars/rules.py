@@ -15,9 +15,12 @@ Rows = npt.NDArray[np.intp]
 EXAMPLES = 3
 # Fewer equal bars without volume are an ordinary quiet market.
 FROZEN_BARS = 5
-# A move must pass both bounds: at least a halving, and far beyond what the series does otherwise.
-_JUMP_LOG = float(np.log(2.0))
+# A move must pass both bounds: large in itself (a split 3:2 is), and far beyond what the series does otherwise.
+_JUMP_LOG = float(np.log(1.4))
 _JUMP_SIGMAS = 50.0
+# A price that comes back so soon was never the market's.
+_BACK_BARS = 3
+_SPLITS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 
 # The range in which the engine accepts bars.
 PRICE_RANGE = (1e-110, 1e110)
@@ -75,12 +78,23 @@ def jumps(close: Floats) -> list[tuple[int, str]]:
     # 1.4826 turns a median absolute value into a standard deviation, for a normal law.
     sigma = 1.4826 * float(np.median(np.abs(moves)))
     wild = np.flatnonzero(np.abs(moves) > max(_JUMP_LOG, _JUMP_SIGMAS * sigma))
-    return [(int(rows[i + 1]), _jump_text(float(np.exp(moves[i])))) for i in wild]
+    found = []
+    for k, i in enumerate(wild):
+        later = int(wild[k + 1] - i) if k + 1 < len(wild) else 0
+        back = 0 < later <= _BACK_BARS and abs(moves[i] + moves[wild[k + 1]]) < 0.2 * abs(moves[i])
+        after = f", and back after {later} bar(s): likely a bad price" if back else ""
+        found.append((int(rows[i + 1]), _jump_text(float(np.exp(moves[i]))) + after))
+    return found
 
 
 def _jump_text(factor: float) -> str:
+    text = f"close x {factor:.6g}"
     power = round(float(np.log10(factor)))
     # Within 5 % of a power of ten: the unit changed, not the market.
     if power and abs(np.log(factor / 10.0**power)) < 0.05:
-        return f"close x {factor:.6g}, likely a redenomination by 10^{power}"
-    return f"close x {factor:.6g}"
+        return f"{text}, likely a redenomination by 10^{power}"
+    size = max(factor, 1 / factor)
+    ratio = next((r for r in _SPLITS if abs(np.log(size / r)) < 0.03), 0.0)
+    if ratio:
+        return f"{text}, likely a split {ratio:g}:1" if factor < 1 else f"{text}, likely a reverse split 1:{ratio:g}"
+    return text

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 
 from qtfeat import _core
+from qtfeat.bars.calendar import interval_ms as interval_of
 from qtfeat.bars.schema import BAR_SCHEMA, VALUES
 from qtfeat.errors import SchemaError
 
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_HOUR_MS = 3_600_000
 _HOURLY_VOLATILITY = 0.008
 
 
@@ -58,9 +58,9 @@ def simulate(
     Raises:
         SchemaError: a setting outside its range; the text names it.
     """
-    interval_ms = _interval_ms(interval)
+    interval_ms = interval_of(interval)
     if volatility is None:
-        volatility = min(0.1, _HOURLY_VOLATILITY * math.sqrt(interval_ms / _UNIT_MS["h"]))
+        volatility = min(0.1, _HOURLY_VOLATILITY * math.sqrt(interval_ms / _HOUR_MS))
     try:
         names, times, values = _core.simulate(
             symbols=symbols,
@@ -83,13 +83,6 @@ def simulate(
     ]
     table = pa.Table.from_arrays(columns, schema=BAR_SCHEMA)
     return table.append_column("oracle", pa.array(values[-1])) if oracle else table
-
-
-def _interval_ms(interval: str) -> int:
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", interval)
-    if match is None:
-        raise SchemaError(f"interval must be a number and one of s, m, h, d, w, such as '1h'; got {interval!r}")
-    return int(match[1]) * _UNIT_MS[match[2]]
 
 
 def _start_ms(start: str | datetime) -> int:

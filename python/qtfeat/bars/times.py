@@ -15,6 +15,7 @@ Times = npt.NDArray[np.int64]
 
 # An epoch number belongs to the unit that puts it between 1973 and 5138: the four ranges do not touch.
 _UNITS = (("s", 10**8, 10**11), ("ms", 10**11, 10**14), ("us", 10**14, 10**17), ("ns", 10**17, 2**63 - 1))
+_LAST_YEAR = {"ns": 2262}
 _PER_MS = {"us": 1_000, "ns": 1_000_000}
 
 _TEXT_FORMATS = (
@@ -68,7 +69,9 @@ class TimeReader:
         if not self._unit:
             first = int(np.flatnonzero(seen)[0])
             self._unit = self._unit_of(values[first], name, first_row + first)
-            self.decided = f"epoch {self._unit}, by range"
+            low, high = next((lo, hi) for unit, lo, hi in _UNITS if unit == self._unit)
+            year = _LAST_YEAR.get(self._unit, 5138)
+            self.decided = f"epoch {self._unit}, by range: {low:.0e} to {high:.0e} is 1973 to {year}"
         low, high = next((lo, hi) for unit, lo, hi in _UNITS if unit == self._unit)
         outside = seen & ((values < low) | (values >= high))
         if outside.any():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +13,9 @@ import pyarrow.parquet as pq
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import qtfeat as qf
+from qtfeat.bars.files import whole_or_nothing
 from qtfeat.bars.read import bar_files, scan_bars
-from qtfeat.bars.schema import with_extras
+from qtfeat.bars.schema import bar_schema
 from qtfeat.cli.options import column_map, err, feature_set
 from qtfeat.errors import SchemaError
 from qtfeat.features import Numerics, OnBad
@@ -68,7 +67,7 @@ def run_job(job: Job, *, quiet: bool = False) -> int:
     )
     with progress, whole_or_nothing(job.target) as part:
         task = progress.add_task(job.target.name, total=_known_rows(job.source))
-        reader = pa.RecordBatchReader.from_batches(with_extras(fs.extras), _batches(job, fs.extras))
+        reader = pa.RecordBatchReader.from_batches(bar_schema(fs.extras), _batches(job, fs.extras))
         writer: _Writer | None = None
         try:
             for batch in qf.compute_batches(reader, fs, by="symbol", time="open_time", on_bad=job.on_bad):
@@ -109,19 +108,3 @@ def _open(path: Path, suffix: str, schema: pa.Schema) -> _Writer:
     else:
         writer = pq.ParquetWriter(path, schema, compression="zstd")
     return writer
-
-
-@contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
-    """Give a path beside the target to write to; rename it on success, remove it on any exception."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        with part.open("r+b") as written:
-            os.fsync(written.fileno())
-        part.replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            part.unlink()
-        raise

@@ -13,6 +13,8 @@ from rich.console import Console
 from qtfeat.errors import GateFailed, QtfeatError
 from qtfeat.features import Numerics as Profile
 from qtfeat.features import OnBad as BadPolicy
+from qtfeat.train.combine import Kind, Method
+from qtfeat.train.data import Target as TargetName
 
 if TYPE_CHECKING:
     import qtfeat as qf
@@ -38,6 +40,10 @@ Numerics = Annotated[Profile, typer.Option(help="Numerics profile: safe, talib o
 By = Annotated[str, typer.Option(help="Column that names the symbol; without one the file name does.")]
 TimeColumn = Annotated[str, typer.Option("--time", help="Column of open times.")]
 OnBad = Annotated[BadPolicy, typer.Option(help="What to do with a bad row: raise, null or reset.")]
+
+Target = Annotated[TargetName, typer.Option(help="What is predicted: raw, volatility-scaled or neutral returns.")]
+Ensemble = Annotated[Method, typer.Option(help="How a pair of models becomes one.")]
+Calibration = Annotated[Kind, typer.Option(help="How probabilities are corrected.")]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 import qtfeat as qf
 from qtfeat.bars import read_bars
-from qtfeat.cli.compute import whole_or_nothing
+from qtfeat.bars.files import whole_or_nothing
 from qtfeat.cli.options import out
 from qtfeat.errors import SchemaError
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from qtfeat import _core, registry
 from qtfeat.errors import FingerprintMismatch, RegistryError
 from qtfeat.features import FeatureSet
+from qtfeat.gates import Verdicts
 from qtfeat.registry import SavedModel
+from qtfeat.serve.lane import with_policy
 from qtfeat.train.combine import Calibration, Meta, combiner
 from qtfeat.train.scaler import Scaler
 
@@ -35,16 +37,20 @@ class ServedModel:
         name: name in the registry.
         version: version in the registry.
         features: the feature set it was trained on.
+        columns: names of its columns.
         fingerprint: of the features.
         expires_after_ns: when it is stale, nanoseconds since 1970 UTC; None for never.
+        trained_until_ns: end of the training data, nanoseconds since 1970 UTC; None if the manifest does not say.
         reference: deciles of the training inputs; None if it has none.
         manifest: what the manifest says.
+        with_policy: the features followed by what the policy reads beside them.
         golden_rows: golden rows that were predicted again, bit for bit.
     """
 
     def __init__(self, saved: SavedModel) -> None:
         self.name, self.version, self.manifest = saved.name, saved.version, saved.manifest
         self.features = feature_set(saved.manifest)
+        self.columns = tuple(self.features.columns)
         self.fingerprint: str = saved.manifest["fingerprint"]
         if self.features.fingerprint != self.fingerprint:
             raise FingerprintMismatch(
@@ -55,17 +61,20 @@ class ServedModel:
             )
         expires = saved.expires_at
         self.expires_after_ns = None if expires is None else int(expires.astype("datetime64[ns]").astype(np.int64))
-        reference = saved.manifest.get("reference")
+        self.trained_until_ns = _trained_until(saved)
+        reference = saved.manifest.get("drift")
         if reference is not None and not isinstance(reference, dict):
-            raise RegistryError(f"{self.name}/{self.version}: reference must be an object, not {reference!r}")
+            raise RegistryError(f"{self.name}/{self.version}: drift must be an object, not {reference!r}")
         self.reference: dict[str, Any] | None = reference
         self._ensemble, scaler = _parts(saved.files, f"{self.name}/{self.version}")
         self._scaler = None if scaler.is_identity else scaler
-        if self._ensemble.n_features != len(self.features.columns):
+        if self._ensemble.n_features != len(self.columns):
             raise RegistryError(
                 f"{self.name}/{self.version}: the trees read {self._ensemble.n_features} features, the set has "
-                f"{len(self.features.columns)}"
+                f"{len(self.columns)}"
             )
+        self.with_policy = with_policy(self.features)
+        self._verdicts = saved.verdicts
         self.golden_rows = registry.check_golden(saved.files, predict_files)
 
     @classmethod
@@ -81,6 +90,11 @@ class ServedModel:
             fingerprint: what the caller expects.
         """
         return cls(registry.load(root, name, version, fingerprint=fingerprint))
+
+    @property
+    def verdicts(self) -> Verdicts | None:
+        """What the gates found of it."""
+        return self._verdicts
 
     def predict(self, X: Floats) -> tuple[Floats, Floats]:
         """Return calibrated probabilities of SELL, HOLD, BUY (n, 3) and forecasts (n,).
@@ -121,10 +135,19 @@ def feature_set(manifest: Mapping[str, Any]) -> FeatureSet:
     return FeatureSet.load(name)
 
 
+def _trained_until(saved: SavedModel) -> int | None:
+    last = saved.manifest.get("data", {}).get("last")
+    try:
+        return None if last is None else int(np.datetime64(str(last).removesuffix("Z"), "ns").astype(np.int64))
+    except ValueError as error:
+        raise RegistryError(f"{saved.path}: data.last {str(last)[:40]!r} is no time") from error
+
+
 def _parts(files: Mapping[str, bytes], where: str) -> tuple[_core.Ensemble, Scaler]:
     missing = [name for name in (*_TREES, "meta.json", "scaler.json", "calibration.json") if name not in files]
     if missing:
         raise RegistryError(f"{where}: {missing[0]} is missing")
     combined = combiner(Meta.from_json(files["meta.json"]), Calibration.from_json(files["calibration.json"]))
-    models = _core.Ensemble(*(files[name] for name in _TREES), combined)
+    xgb_cls, lgbm_cls, xgb_reg, lgbm_reg = (files[name] for name in _TREES)
+    models = _core.Ensemble(xgb_cls, lgbm_cls, xgb_reg, lgbm_reg, combined)
     return models, Scaler.from_json(files["scaler.json"], models.n_features)

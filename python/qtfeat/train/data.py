@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,14 @@ import pyarrow as pa
 from qtfeat.bars.schema import BAR_SCHEMA
 from qtfeat.errors import SchemaError
 from qtfeat.features import FeatureSet, compute
-from qtfeat.labels import Labels, forward_labels, symbol_codes
+from qtfeat.labels import Kind, Labels, make_labels, symbol_codes
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+
+Target = Literal["raw", "volatility", "neutral"]
+TARGETS: Mapping[str, Kind] = {"raw": "forward", "volatility": "volatility_scaled", "neutral": "market_neutral"}
+"""Targets of the main job and the kind of label that each is."""
 
 _BESIDE = ("momentum10 = roc(10)", "last = ret", "rule = rsi(14)")
 
@@ -36,6 +40,7 @@ class Dataset:
         baselines: forecasts that cost nothing, by name; see `qtfeat.train.oos.BASELINES`.
         rsi: rsi(14); NaN in warm-up.
         interval_seconds: length of a bar.
+        fingerprint: of the feature set, as the computed features carry it.
     """
 
     bars: pa.Table
@@ -48,6 +53,7 @@ class Dataset:
     baselines: Mapping[str, Floats]
     rsi: Floats
     interval_seconds: float
+    fingerprint: str
 
     @property
     def usable(self) -> Rows:
@@ -77,47 +83,72 @@ class Dataset:
 
 
 def prepare(
-    bars: pa.Table, features: FeatureSet, *, horizon: int, threshold: float, threads: int, **policy: Any
+    bars: pa.Table,
+    features: FeatureSet,
+    *,
+    target: Target = "raw",
+    horizon: int = 5,
+    threshold: float | None = None,
+    threads: int = 1,
+    **policy: Any,
 ) -> Dataset:
     """Compute features and labels of a panel in the bar schema.
 
     Args:
         bars: a table with the columns of `BAR_SCHEMA`, sorted by time within each symbol.
         features: the feature set.
+        target: what is predicted: `"raw"` returns, `"volatility"`-scaled or market-`"neutral"` ones.
         horizon: bars ahead for the label.
-        threshold: class threshold, a fraction.
+        threshold: class threshold in the unit of the target; None for the default of `make_labels`.
         threads: threads for the features.
         **policy: `on_bad`, `on_gap`, `interval` for `compute`.
 
     Raises:
-        QtfeatError: bad bars or settings, as `compute` and `forward_labels` say.
+        QtfeatError: bad bars or settings, as `compute` and `make_labels` say.
     """
+    if target not in TARGETS:
+        raise SchemaError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
     bars = bars.select(BAR_SCHEMA.names)
     if bars.num_rows == 0:
         raise SchemaError("there are no bars")
-    columns = tuple(features.columns)
-    X = matrix(bars, features, threads=threads, **policy)
-    momentum, last, rsi = matrix(bars, FeatureSet(_BESIDE), threads=threads, **policy).T.copy()
-    labels = forward_labels(bars, horizon, threshold)
+    X, fingerprint = matrix(bars, features, threads=threads, **policy)
+    momentum, last, rsi = matrix(bars, FeatureSet(_BESIDE), threads=threads, **policy)[0].T.copy()
+    labels = make_labels(bars, TARGETS[target], horizon, threshold)
     length = np.median(labels.t - bars["open_time"].to_numpy().astype("datetime64[ns]"))
     return Dataset(
         bars=bars,
         X=X,
         labels=labels,
-        columns=columns,
+        columns=tuple(features.columns),
         complete=np.asarray(~np.isnan(X).any(axis=1)),
         symbol=symbol_codes(bars["symbol"]),
         symbols=tuple(bars["symbol"].unique().to_pylist()),
         baselines={"zero": np.zeros(len(X)), "neg_momentum10": -momentum, "neg_ret": -last},
         rsi=rsi,
         interval_seconds=float(length / np.timedelta64(1, "s")),
+        fingerprint=fingerprint,
     )
 
 
-def matrix(bars: pa.Table, features: FeatureSet, *, threads: int, **policy: Any) -> Floats:
-    """Return the features of bars in the bar schema as a C-contiguous (n, F) float64 matrix, NaN for no value."""
+def matrix(bars: pa.Table, features: FeatureSet, *, threads: int, **policy: Any) -> tuple[Floats, str]:
+    """Return the features of bars in the bar schema.
+
+    Returns:
+        (features as a C-contiguous (n, F) float64 matrix, NaN for no value; the fingerprint they were computed by).
+    """
     out = compute(bars, features, by="symbol", time="open_time", threads=threads, **policy)
     X = np.empty((bars.num_rows, len(features.columns)))
     for i, name in enumerate(features.columns):
         X[:, i] = out[name].to_numpy()
-    return X
+    return X, out.schema.metadata[b"qtfeat.fingerprint"].decode()
+
+
+def holes(data: Dataset, features: FeatureSet) -> int:
+    """Return how many features are missing beyond the warm-up of their column, over all bars."""
+    order = data.by_symbol
+    position = np.empty(len(order), dtype=np.int64)
+    starts = np.flatnonzero(np.diff(data.symbol[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    position[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    warm = np.array([features.warmup[name] for name in data.columns])
+    return int(np.count_nonzero(np.isnan(data.X) & (position[:, None] >= warm)))

@@ -89,14 +89,16 @@ def seed_rank_ics(
     scores = [forecast(walk.raw.xgb_reg, walk.raw.lgbm_reg, meta)]
     for number in range(1, SEEDS):
         other = replace(config, seed=(config.seed + number) % 2**31)
-        scores.append(forecast_walk(data, split, other, tick))
+        scores.append(forecast_walk(data, split, other, tick)[walk.rows])
     return tuple(evaluate(replace(walk.oos, score=score)).pooled.forecast.ic.mean for score in scores)
 
 
 def forecast_walk(data: Dataset, split: Split, config: TrainConfig, tick: Tick = lambda _rounds: None) -> Floats:
-    """Return the forecasts of a walk-forward of the regressor pair alone, in the order of `walk_forward`."""
-    blocks = split.blocks(data)
-    return np.concatenate([_fold_forecast(data, split, past, test, config, tick) for past, test in blocks])
+    """Return the forecasts of a walk-forward of the regressor pair alone, one per bar; NaN where none was tested."""
+    out = np.full(data.bars.num_rows, np.nan)
+    for past, test in split.blocks(data):
+        out[test] = _fold_forecast(data, split, past, test, config, tick)
+    return out
 
 
 def plain_meta(config: TrainConfig) -> Meta:

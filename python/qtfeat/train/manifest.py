@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -14,54 +11,91 @@ import numpy as np
 import pyarrow as pa
 
 from qtfeat.bars.schema import BAR_SCHEMA
+from qtfeat.features import FeatureSet
 from qtfeat.labels import SIDES, symbol_codes
+from qtfeat.train.champion import Champion
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import Dataset
-from qtfeat.train.evaluate import FoldScore
+from qtfeat.train.evaluate import Evaluation
+from qtfeat.train.models import Ensemble
+from qtfeat.train.walkforward import Split
 
-_LIBRARIES = ("qtfeat", "numpy", "pyarrow", "xgboost", "lightgbm")
+_LIBRARIES = ("qtfeat", "numpy", "pyarrow", "xgboost", "lightgbm", "sklearn")
 
 
 def describe(
-    data: Dataset,
-    fingerprint: str,
-    set_name: str,
-    horizon: int,
-    threshold: float,
-    config: TrainConfig,
-    scores: Sequence[FoldScore],
+    data: Dataset, features: FeatureSet, target: str, split: Split, config: TrainConfig, attempts: int
 ) -> dict[str, Any]:
     """Return the manifest as JSON values; nothing in it depends on when or where the run was made."""
-    times = data.labels.t
+    # The one step towards serving: what it watches for drift is a fact about the training rows.
+    from qtfeat.serve.drift import reference
+
+    labels, rows = data.labels, data.usable
     return {
-        "fingerprint": fingerprint,
-        "feature_set": set_name,
+        "fingerprint": features.fingerprint,
+        "feature_set": features.name or "",
+        "features": {
+            "specs": list(features.specs),
+            "numerics": features.numerics,
+            "eps": features.eps,
+            "fill": features.fill,
+        },
         "columns": list(data.columns),
-        "label": {"kind": "forward", "horizon": horizon, "threshold": threshold, "classes": list(SIDES)},
+        "label": {
+            "target": target,
+            "kind": labels.kind,
+            "horizon": labels.horizon,
+            "threshold": labels.threshold,
+            "classes": list(SIDES),
+            "label_leak": labels.label_leak,
+        },
+        "split": {
+            "folds": split.folds,
+            "embargo_seconds": split.embargo.total_seconds(),
+            "train_size": split.train_size,
+        },
         "config": config.as_dict(),
+        "attempts": attempts,
+        "interval_seconds": data.interval_seconds,
         "data": {
             "sha256": digest(data.bars),
             "bars": data.bars.num_rows,
-            "rows": len(data.usable),
-            "symbols": sorted(data.bars["symbol"].unique().to_pylist()),
-            "first": str(times.min()),
-            "last": str(times.max()),
+            "rows": len(rows),
+            "symbols": sorted(data.symbols),
+            "first": str(labels.t.min()),
+            "last": str(labels.t.max()),
+            "known_until": str(labels.t_end[rows].max()),
         },
-        "folds": [_score(score) for score in scores],
+        "drift": reference(data.X[rows]),
         "versions": {name: str(import_module(name).__version__) for name in _LIBRARIES},
         "platform": f"{platform.system()}-{platform.machine()}",
     }
 
 
-def _score(score: FoldScore) -> dict[str, Any]:
-    """Return a score as JSON values: times as text, NaN as null."""
-    out = asdict(score)
-    for name, value in out.items():
-        if isinstance(value, np.datetime64):
-            out[name] = str(value)
-        elif isinstance(value, float) and math.isnan(value):
-            out[name] = None
-    return out
+def outcome(evaluation: Evaluation, champion: Champion | None) -> dict[str, Any]:
+    """Return the part of the manifest that says how good the model is, for lists of models."""
+    found = evaluation.as_dict()
+    keep = ("form", "stride", "pooled", "positive_folds", "gap_rank_ic", "gap_r2", "baselines")
+    beside = champion and {"version": champion.version, "t": champion.t, "how": champion.how}
+    return {"scores": {name: found[name] for name in keep}, "champion": beside or None}
+
+
+def importance(model: Ensemble, columns: tuple[str, ...]) -> dict[str, float]:
+    """Return each feature's share of the gain, meaned over the four models, largest first."""
+    total = np.zeros(len(columns))
+    boosters = model.boosters
+    for xgb in (boosters.xgb_cls, boosters.xgb_reg):
+        gain = xgb.get_score(importance_type="total_gain")
+        total += _share(np.array([float(gain.get(f"f{i}", 0.0)) for i in range(len(columns))]))
+    for lgbm in (boosters.lgbm_cls, boosters.lgbm_reg):
+        total += _share(lgbm.feature_importance("gain"))
+    shares = _share(total)
+    order = np.argsort(-shares, kind="stable")
+    return {columns[i]: float(shares[i]) for i in order}
+
+
+def _share(values: Any) -> Any:
+    return values / values.sum() if values.sum() > 0.0 else np.zeros(len(values))
 
 
 def digest(bars: pa.Table) -> str:

@@ -71,14 +71,15 @@ def replay(data: Dataset, features: FeatureSet, *, on_bad: str = "raise") -> tup
     sizes = np.bincount(data.symbol, minlength=len(data.symbols))
     whole = max(1, int(np.searchsorted(np.cumsum(sizes), MOST_BARS, side="right")))
     rows = order[: int(sizes[:whole].sum())]
-    columns = [np.asarray(data.bars[name].to_numpy(), dtype=np.float64)[rows].tolist() for name in VALUES]
+    columns = (np.asarray(data.bars[name].to_numpy(), dtype=np.float64)[rows].tolist() for name in VALUES)
+    opened, high, low, close, volume = columns
     times = data.bars["open_time"].to_numpy().astype("datetime64[ns]")[rows]
     out = np.empty((len(rows), len(data.columns)))
     start = 0
     for size in sizes[:whole].tolist():
         stream = _core.Stream(features, on_bad=on_bad)
         for i in range(start, start + size):
-            out[i] = stream.push(*(column[i] for column in columns), time=times[i])
+            out[i] = stream.push(opened[i], high[i], low[i], close[i], volume[i], time=times[i])
         start += size
     return rows, out
 

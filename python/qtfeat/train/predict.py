@@ -23,7 +23,7 @@ class Prediction:
         side: SELL, HOLD or BUY, the most probable class.
         confidence: its probability.
         probabilities: of SELL, HOLD, BUY.
-        forecast: expected return over the horizon, a fraction.
+        forecast: expected return over the horizon, in the unit of the target.
     """
 
     symbol: str
@@ -40,7 +40,7 @@ def predict(data: Dataset, models: Ensemble) -> list[Prediction]:
     rows = data.last_rows()
     if len(rows) == 0:
         return []
-    probabilities, forecast = models.probabilities(data.X[rows]), models.forecast(data.X[rows])
+    _, probabilities, forecast = models.predict(data.X[rows])
     bars = data.bars.select(["symbol", "open_time", "close"]).take(pa.array(rows)).to_pylist()
     out = []
     for bar, chances, expected in zip(bars, probabilities, forecast, strict=True):

@@ -35,12 +35,15 @@ class Report:
         else:
             print(text)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table of text cells; the first column is aligned left, the others right."""
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+        """Print a table of text cells; the first `left` columns are aligned left, the others right.
+
+        The last column is wrapped where the terminal is too narrow for it and it is aligned left.
+        """
         if self._quiet:
             return
         if self._console is None:
-            self._plain_table(title, columns, rows)
+            self._plain_table(title, columns, rows, left)
             return
         from rich import box
         from rich.table import Table
@@ -48,18 +51,20 @@ class Report:
 
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for i, name in enumerate(columns):
-            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+            wraps = 0 < i == len(columns) - 1 < left
+            table.add_column(name, justify="left" if i < left else "right", no_wrap=not wraps)
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self._console.print(table)
 
     @staticmethod
-    def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
         widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
         print(title)
         for row in (columns, ["-" * width for width in widths], *rows):
             cells = [
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+                cell.ljust(w) if i < left else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
             ]
             print("  ".join(cells).rstrip())
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from qtfeat.splits import PurgedWalkForward, Span, purged_tail
+from qtfeat.splits import PurgedWalkForward, purged_tail
 from qtfeat.train.calibrate import fit_combination
 from qtfeat.train.combine import RawOutputs, combine
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import Dataset
 from qtfeat.train.evaluate import r2, rank_ic
 from qtfeat.train.fit import Tick
-from qtfeat.train.models import MODELS, Ensemble, train
+from qtfeat.train.models import Ensemble, train
 from qtfeat.train.oos import FoldInfo, OutOfSample
 
 Floats = npt.NDArray[np.float64]
@@ -31,12 +32,12 @@ class Split:
 
     Attributes:
         folds: number of test blocks.
-        embargo: extra distance between training outcomes and tests, a timedelta.
+        embargo: extra distance between training outcomes and tests.
         train_size: timestamps to train on; None for all before the block.
     """
 
     folds: int = 5
-    embargo: Span = 0
+    embargo: timedelta = timedelta(0)
     train_size: int | None = None
 
     def blocks(self, data: Dataset) -> Iterator[tuple[Rows, Rows]]:
@@ -112,11 +113,6 @@ def final_model(data: Dataset, split: Split, walk: WalkForward, config: TrainCon
     fit, tail = split.tail(data, data.usable, config.tail)
     boosters = train(data.X, data.labels, fit=fit, tail=tail, config=config, tick=tick)
     return Ensemble(boosters, *fit_combination(walk.raw, walk.oos.side, walk.oos.value, config))
-
-
-def total_rounds(split: Split, config: TrainConfig) -> int:
-    """Return what the ticks of `walk_forward` add up to."""
-    return split.folds * MODELS * config.rounds
 
 
 def _known(data: Dataset, rows: list[Rows], raws: list[RawOutputs], past: Rows) -> tuple[Rows, RawOutputs]:

@@ -20,6 +20,7 @@ mod random;
 mod signal;
 #[cfg(test)]
 mod tests;
+pub mod windows;
 
 use std::fmt;
 

@@ -29,13 +29,13 @@ mod _core {
     #[pymodule_export]
     use crate::features::{FeatureSet, catalog_rows, cpu, release_memory};
     #[pymodule_export]
-    use crate::labels::forward_labels;
+    use crate::labels::{closed_before, label_panel};
     #[pymodule_export]
     use crate::output::{Frame, Output, Owner};
     #[pymodule_export]
     use crate::stream::{PanelStream, Stream};
     #[pymodule_export]
-    use crate::synth::simulate;
+    use crate::synth::{simulate, synthetic_features, synthetic_windows};
     #[pymodule_export]
     use crate::trees::TreeModel;
     #[pymodule_export]

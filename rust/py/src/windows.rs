@@ -96,7 +96,8 @@ pub fn windows_at<'py>(
     compute(py, &fs.inner, &source, ends.len(), &options, all_rows)
 }
 
-fn compute<'py>(
+/// Features of windows from any source.
+pub fn compute<'py>(
     py: Python<'py>,
     fs: &core::FeatureSet,
     source: &impl Windows,
