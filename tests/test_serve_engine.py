@@ -113,7 +113,11 @@ def test_what_is_not_new_is_counted_and_not_taken(market):
     assert one.on_bar(names[0], bars[0, 3], times[0, 3]) is None
     assert one.on_bar(names[0], bars[0, 3] * 2.0, times[0, 3]) is None
     assert one.on_bar(names[0], bars[0, 2], times[0, 2]) is None
-    assert [one.counters[name] for name in ("duplicate", "conflict", "late", "taken")] == [1, 1, 1, 3 * SYMBOLS]
+    half = times[0, 3] + np.timedelta64(30, "m")
+    assert one.on_bar(names[0], bars[0, 3], half) is None
+    assert one.refused[names[0]].startswith("misaligned")
+    found = [one.counters[name] for name in ("duplicate", "conflict", "late", "misaligned", "taken")]
+    assert found == [1, 1, 1, 1, 3 * SYMBOLS]
 
 
 def test_a_bad_bar_costs_only_its_own_symbol(market):
@@ -123,7 +127,10 @@ def test_a_bad_bar_costs_only_its_own_symbol(market):
     broken[2, 1] = -1.0
     assert [s.symbol for s in one.on_bars(broken, times[:, 0])] == [n for i, n in enumerate(names) if i != 2]
     assert one.counters["bad"] == 1
+    assert one.refused[names[2]].startswith("bad")
     assert one.on_bar(names[2], bars[2, 0], times[2, 0]) is not None
+    assert one.features(names[1])
+    assert one.last_times[names[2]] == int(times[2, 0].astype("datetime64[ns]").astype(np.int64))
 
 
 def test_a_peek_is_what_the_bar_would_give_and_changes_nothing(market):
@@ -208,8 +215,16 @@ def test_a_swap_keeps_the_state_of_equal_features_and_warms_up_others(market):
     a, b = one.on_bars(bars[:, 151], times[:, 151]), fresh.on_bars(bars[:, 151], times[:, 151])
     assert [s.p for s in a] == [s.p for s in b]
     assert a[0].p is not None
+    # Without history given: the bars in memory.
     one.swap(Stub("trade14", version="4"))
-    assert one.on_bars(bars[:, 152], times[:, 152])[0].p is None
+    fresh = engine(market, Stub("trade14"))
+    run(market, fresh, 0, 152)
+    a, b = one.on_bars(bars[:, 152], times[:, 152]), fresh.on_bars(bars[:, 152], times[:, 152])
+    assert [s.p for s in a] == [s.p for s in b]
+    forgetful = engine(market, history=0)
+    run(market, forgetful, 0, 152)
+    forgetful.swap(Stub("trade14", version="4"))
+    assert forgetful.on_bars(bars[:, 152], times[:, 152])[0].p is None
     one.swap(Stub(gain=5.0), shadow=True)
     assert one.shadow is not None
     one.drop_shadow()

@@ -12,6 +12,7 @@ from qtfeat import features
 __all__ = [
     "Batches",
     "Combiner",
+    "Ensemble",
     "FeatureSet",
     "Frame",
     "Output",
@@ -371,6 +372,22 @@ class Combiner:
 
     def calibrate(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities, (n, 3), for (n, 3)."""
+
+@final
+class Ensemble:
+    """Four models and what combines them, ready to predict."""
+
+    def __new__(
+        cls, xgb_cls: bytes, lgbm_cls: bytes, xgb_reg: bytes, lgbm_reg: bytes, combiner: Combiner
+    ) -> Ensemble: ...
+    @property
+    def n_features(self) -> int:
+        """Columns of an input."""
+
+    def predict(
+        self, x: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Probabilities before and after calibration, (n, 3), and the forecast (n,), for (n, F) rows."""
 
 def simulate(
     *,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from qtfeat.cli import archive as archive_commands
 from qtfeat.cli import export as export_commands
 from qtfeat.cli import models as models_commands
 from qtfeat.cli import train as train_commands
@@ -25,6 +26,7 @@ from qtfeat.cli.options import (
     TimeColumn,
     friendly,
 )
+from qtfeat.cli.serve import attach as attach_serving
 
 Exchange = Literal["binance"]
 FetchSource = Literal["archive", "rest"]
@@ -42,6 +44,7 @@ app = typer.Typer(
 app.add_typer(export_commands.app)
 app.add_typer(train_commands.app)
 app.add_typer(models_commands.app, name="models")
+app.add_typer(archive_commands.app, name="archive")
 
 app.command(epilog=EPILOG)(backfill)
 app.add_typer(lake_app)
@@ -228,3 +231,6 @@ def run(
         from qtfeat.cli.run import main_job
 
         main_job(settings.pop("data"), out=settings.pop("models"), **settings)
+
+
+attach_serving(app)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from qtfeat._times import interval_ns, scalar_ns, unit_ns
 from qtfeat.errors import BadBarError, SchemaError, SnapshotError
+from qtfeat.serve.history import History
 from qtfeat.serve.lane import Lane, Model
 from qtfeat.serve.paper import Book, Closed
 from qtfeat.serve.policy import Decision, Opinion, Policy
@@ -31,8 +33,9 @@ class Engine:
     Bars of a symbol must come in order. A bar that is not newer than the symbol's last one is not taken: it counts as
     `duplicate` (same time, same values), `conflict` (same time, other values) or `late`. So whoever replays bars after
     a restart gets no second signal for any. A bar that fails the checks of the features counts as `bad` and, with
-    `on_bad="raise"`, is not taken either; the other symbols' bars are. Bars missing between two are counted as `gap`
-    and handled by `on_gap`, as in `qf.Stream`.
+    `on_bad="raise"`, is not taken either; the other symbols' bars are. So does one that does not lie a whole number of
+    intervals after the last one: `misaligned`. Bars missing between two are counted as `gap` and handled by `on_gap`,
+    as in `qf.Stream`.
 
     Every signal is a function of the bars taken, the model and the policy: no clock is read. A model is stale when the
     bar's close lies past its expiry.
@@ -47,14 +50,19 @@ class Engine:
         on_gap: `"ignore"` or `"reset"`; the same.
         state: file of the state; None keeps none.
         snapshot_every: bars between two snapshots.
+        history: bars per symbol that are kept in memory, to warm up another model's features in `swap`.
 
     Raises:
         FingerprintMismatch: the model's features are not those of this package.
         SchemaError: no or doubled symbols, a bad setting.
 
     Attributes:
-        counters: events by name: `taken`, `duplicate`, `conflict`, `late`, `gap`, `bad`, `snapshots`.
+        counters: events by name: `taken`, `duplicate`, `conflict`, `late`, `misaligned`, `gap`, `bad`, `snapshots`.
         closed: paper positions that ended with the last bars.
+        refused: symbol to reason, of the bars of the last call that were not taken.
+        stages: seconds that the last cycle spent in `features`, `predict` (with drift) and `policy`.
+        on_signals: called with the signals of each cycle, before any snapshot that covers its bars.
+        on_save: called before each snapshot, so that what belongs to the bars before it can be made durable first.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class Engine:
         on_gap: str = "ignore",
         state: str | Path | None = None,
         snapshot_every: int = 500,
+        history: int = 1000,
     ) -> None:
         self.symbols = tuple(symbols)
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
@@ -77,6 +86,8 @@ class Engine:
             raise SchemaError(f"on_gap must be 'ignore' or 'reset', got {on_gap!r}")
         if snapshot_every < 1:
             raise SchemaError(f"snapshot_every must be at least 1, got {snapshot_every}")
+        if history < 0:
+            raise SchemaError(f"history must be 0 or more bars, got {history}")
         self.policy = policy or Policy()
         self.interval_ns = interval_ns(interval)
         self._stream = {"on_bad": on_bad, "on_gap": on_gap, "interval": interval}
@@ -89,13 +100,18 @@ class Engine:
         self._last_time = [_NEVER] * len(self.symbols)
         self._last_bar: list[list[float]] = [[] for _ in self.symbols]
         self._seen = [0] * len(self.symbols)
-        self._features: Floats = np.full((len(self.symbols), 0), np.nan)
+        self._features: dict[int, Floats] = {}
+        self.history = History(self.symbols, history)
         self._state = None if state is None else Path(state)
         self._every, self._since = snapshot_every, 0
         self.counters: Counter[str] = Counter()
         self.signals: dict[str, Signal] = {}
         self.shadow_signals: dict[str, Signal] = {}
         self.closed: list[Closed] = []
+        self.refused: dict[str, str] = {}
+        self.stages: dict[str, float] = {}
+        self.on_signals: Callable[[Sequence[Signal]], None] | None = None
+        self.on_save: Callable[[], None] | None = None
 
     # --- bars in, signals out -----------------------------------------------------------------------------------
 
@@ -193,11 +209,22 @@ class Engine:
 
     def features(self, symbol: str) -> dict[str, float]:
         """Return the features of the symbol's last bar; NaN in warm-up, empty before the first."""
-        rows = self._features
-        if rows.shape[1] == 0:
-            return {}
-        values = rows[self._row[symbol], : len(self._lane.columns)]
-        return dict(zip(self._lane.columns, map(float, values), strict=True))
+        row = self._row.get(symbol)
+        if row is None:
+            raise SchemaError(f"symbol {symbol!r} is not in the universe of {len(self.symbols)} symbols")
+        values = self._features.get(row)
+        return {} if values is None else dict(zip(self._lane.columns, values.tolist(), strict=False))
+
+    @property
+    def last_times(self) -> dict[str, int | None]:
+        """Open time of each symbol's last bar, nanoseconds since 1970 UTC; None before the first."""
+        return {s: None if t == _NEVER else t for s, t in zip(self.symbols, self._last_time, strict=True)}
+
+    @property
+    def drift(self) -> dict[str, float]:
+        """Drift index by lane: `production`, `shadow`; those without a reference are left out."""
+        lanes = {"production": self._lane, "shadow": self._shadow}
+        return {name: lane.drift.index for name, lane in lanes.items() if lane is not None and lane.drift is not None}
 
     # --- another model, another process -------------------------------------------------------------------------
 
@@ -205,7 +232,7 @@ class Engine:
         """Put another model in place between two bars.
 
         With the same features it goes on from the present state. With others its features are warmed up with
-        `history` (bars as in `warm_up`); without it the symbols are in warm-up again.
+        `history` (bars as in `warm_up`), by default with the bars in memory.
         """
         lane = Lane(model, self.symbols, **self._stream)
         old = self._shadow if shadow else self._lane
@@ -213,7 +240,7 @@ class Engine:
         same = next((d for d in donors if d.model.fingerprint == lane.model.fingerprint), None)
         if same is not None:
             lane.restore({**same.state(), "model": same.id})
-        elif history is not None:
+        else:
             helper = Engine(
                 model,
                 self.symbols,
@@ -221,13 +248,16 @@ class Engine:
                 policy=self.policy,
                 on_bad=self._on_bad,
                 on_gap=str(self._stream["on_gap"]),
+                history=0,
             )
-            helper.warm_up(history)
+            helper.warm_up(self.history.table() if history is None else history)
             lane.restore(helper._lane.state())
         if shadow:
             self._shadow = lane
         else:
             self._lane = lane
+            if same is None:
+                self._features = {}
 
     def drop_shadow(self) -> None:
         """Have no shadow model."""
@@ -290,6 +320,8 @@ class Engine:
     def save(self) -> None:
         """Write the state file, whole or not at all."""
         if self._state is not None:
+            if self.on_save is not None:
+                self.on_save()
             write_atomically(self._state, self.snapshot())
             self.counters["snapshots"] += 1
             self._since = 0
@@ -297,10 +329,11 @@ class Engine:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _take(self, bars: Bars, times: dict[int, int]) -> list[Signal]:
+        start = perf_counter()
         rows, shadow_rows = self._push(bars, times)
+        self.closed, self.stages = [], {"features": perf_counter() - start}
         if not bars:
             return []
-        self.closed = []
         for row, bar in bars.items():
             self._end(self._book.bar(self.symbols[row], times[row], *bar[1:4]))
         found = self._decide(self._lane, rows, bars, times, frozenset(self._book.open))
@@ -310,10 +343,13 @@ class Engine:
         if self._shadow is not None and shadow_rows is not None:
             for signal, _ in self._decide(self._shadow, shadow_rows, bars, times, frozenset()):
                 self.shadow_signals[signal.symbol] = signal
+        signals = [signal for signal, _ in found]
+        if self.on_signals is not None:
+            self.on_signals(signals)
         self._since += len(bars)
         if self._since >= self._every:
             self.save()
-        return [signal for signal, _ in found]
+        return signals
 
     def _end(self, closed: Closed | None) -> None:
         if closed is not None:
@@ -322,15 +358,21 @@ class Engine:
     def _decide(
         self, lane: Lane, rows: Floats, bars: Bars, times: dict[int, int], held: frozenset[str]
     ) -> list[tuple[Signal, Decision]]:
+        start = perf_counter()
         opinions = lane.opinions(rows, list(bars), bars)
+        middle = perf_counter()
         decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(times[r] for r in bars)))
-        return [
+        found = [
             (self._signal(lane, opinion, decision, times[row]), decision)
             for row, opinion, decision in zip(bars, opinions, decided, strict=True)
         ]
+        if lane is self._lane:
+            self.stages["predict"], self.stages["policy"] = middle - start, perf_counter() - middle
+        return found
 
     def _push(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, Floats | None]:
         """Advance the features by what is new, and take out of `bars` what is not; return the features."""
+        self.refused = {}
         self._keep_new(bars, times)
         while bars:
             block = self._block(bars, times)
@@ -338,8 +380,9 @@ class Engine:
                 rows = self._lane.push(*block)
             except BadBarError as error:
                 # One symbol's bad bar must not cost the others theirs. A refused push has changed nothing.
-                self.counters["bad"] += 1
-                del bars[self._row[str(error.symbol)]]
+                symbol = str(error.symbol)
+                self._refuse(symbol, "bad", str(error))
+                del bars[self._row[symbol]]
                 continue
             shadow_rows = self._shadow.push(*block) if self._shadow else None
             for row, bar in bars.items():
@@ -347,19 +390,34 @@ class Engine:
                 self.counters["gap"] += gap
                 self._last_time[row], self._last_bar[row] = times[row], bar
                 self._seen[row] += 1
+                self._features[row] = rows[row].copy()
+            self.history.add(bars, times)
             self.counters["taken"] += len(bars)
-            self._features = rows
             return rows, shadow_rows
-        return self._features, None
+        return np.empty((0, 0)), None
 
     def _keep_new(self, bars: Bars, times: dict[int, int]) -> None:
-        """Take out the bars that are not newer than their symbol's last, and count why."""
-        for row in [row for row in bars if times[row] <= self._last_time[row]]:
-            if times[row] < self._last_time[row]:
-                self.counters["late"] += 1
+        """Take out the bars that do not follow their symbol's last, and count why."""
+        for row in list(bars):
+            last = self._last_time[row]
+            if last == _NEVER:
+                continue
+            since = times[row] - last
+            if since > 0 and since % self.interval_ns == 0:
+                continue
+            if since > 0:
+                self._refuse(self.symbols[row], "misaligned", "no whole number of intervals after the last bar")
+            elif since < 0:
+                self._refuse(self.symbols[row], "late", "older than the last bar")
+            elif bars[row] == self._last_bar[row]:
+                self._refuse(self.symbols[row], "duplicate", "the last bar again")
             else:
-                self.counters["duplicate" if bars[row] == self._last_bar[row] else "conflict"] += 1
+                self._refuse(self.symbols[row], "conflict", "the last bar's time, with other values")
             del bars[row]
+
+    def _refuse(self, symbol: str, why: str, text: str) -> None:
+        self.counters[why] += 1
+        self.refused[symbol] = f"{why}: {text}"
 
     def _block(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, int | npt.NDArray[np.int64]]:
         """Return bars (S, 5), NaN where there is none, and their times: one where all have the same."""

@@ -52,6 +52,27 @@ class Model(Protocol):
         """Return calibrated probabilities (n, 3) and forecasts (n,) for rows (n, F) without NaN."""
 
 
+def with_policy(own: FeatureSet) -> FeatureSet:
+    """Return a model's features followed by rsi(14) and volatility(20), which the policy reads.
+
+    Raises:
+        SchemaError: the model reads extra columns, which bars in serving do not have.
+    """
+    if own.extras:
+        raise SchemaError(f"the features read the extra columns {', '.join(own.extras)}; serving has bars only")
+    both = FeatureSet([*own.specs, *_BESIDE], numerics=own.numerics, eps=own.eps, fill=None)  # type: ignore[arg-type]
+    if both.columns[: len(own.columns)] != own.columns:
+        raise SchemaError(f"the features cannot stand beside the policy's: {both.columns}")
+    return both
+
+
+def _drift(model: Model, symbols: int) -> Drift:
+    """Return the drift index over the scale-free features: the others follow the level of prices and volumes."""
+    described = model.features.describe()
+    free = [k for k, column in enumerate(described) if column["scale_free"]]
+    return Drift(model.reference or {}, len(described), use=free or None, symbols=symbols)
+
+
 class Lane:
     """A model and the stream of its features.
 
@@ -75,13 +96,11 @@ class Lane:
             )
         self.model = model
         self.columns = tuple(own.columns)
-        both = FeatureSet([*own.specs, *_BESIDE], numerics=own.numerics, eps=own.eps, fill=None)  # type: ignore[arg-type]
-        if tuple(both.columns[: len(self.columns)]) != self.columns:
-            raise SchemaError(f"features of {model.name} cannot stand beside the policy's: {both.columns}")
+        both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
         self.symbols = tuple(symbols)
         self._features = both
-        self.drift = Drift(model.reference, len(self.columns)) if model.reference else None
+        self.drift = _drift(model, len(self.symbols)) if model.reference else None
 
     @property
     def id(self) -> str:

@@ -138,7 +138,7 @@ class Policy:
         Returns:
             One decision per opinion, in their order.
         """
-        decided = [self._one(opinion, halt) for opinion in opinions]
+        decided = [self.side_of(opinion, halt) for opinion in opinions]
         return self._select(opinions, decided, open_symbols)
 
     def share(self, p: tuple[float, float, float]) -> float:
@@ -146,7 +146,8 @@ class Policy:
         total = p[_BUY] + p[_SELL]
         return p[_BUY] / total if total > 0.0 else 0.5
 
-    def _one(self, opinion: Opinion, halt: str) -> Decision:
+    def side_of(self, opinion: Opinion, halt: str = "") -> Decision:
+        """Decide one symbol by itself: side, confidence and source; nothing is selected or sized."""
         if opinion.p is None:
             return Decision(opinion.symbol, "HOLD", 0.0, "guard", "warm-up: no prediction yet")
         share = self.share(opinion.p)

@@ -3,6 +3,9 @@
 //! Training and serving both apply this one code. Each row is computed by itself with the pinned `libm`, so that the same
 //! row gives the same bits alone, in a batch, and on every platform.
 
+use crate::trees::{Iterations, Kind, Matrix, TreeModel};
+use crate::{Error, Result};
+
 /// Classes: SELL, HOLD, BUY.
 pub const CLASSES: usize = 3;
 const HOLD: usize = 1;
@@ -16,13 +19,13 @@ pub type Classes = [f64; CLASSES];
 /// What the four models give for one row, before any transformation.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw {
-    /// Margins of the `XGBoost` classifier.
+    /// Margins of the XGBoost classifier.
     pub xgb_cls: Classes,
-    /// Raw scores of the `LightGBM` classifier.
+    /// Raw scores of the LightGBM classifier.
     pub lgbm_cls: Classes,
-    /// Forecast of the `XGBoost` regressor.
+    /// Forecast of the XGBoost regressor.
     pub xgb_reg: f64,
-    /// Forecast of the `LightGBM` regressor.
+    /// Forecast of the LightGBM regressor.
     pub lgbm_reg: f64,
 }
 
@@ -40,7 +43,7 @@ pub struct Combined {
 /// How the pairs become one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
-    /// Weighted mean, the weight being that of `XGBoost`.
+    /// Weighted mean, the weight being that of XGBoost.
     Mean(f64),
     /// The mean where both name the same side; else half of BUY's and SELL's probability goes to HOLD. The forecast is 0
     /// where the regressors differ in sign.
@@ -52,7 +55,7 @@ pub enum Method {
 /// Fitted meta-learners.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stack {
-    /// Weights of the log probabilities, `XGBoost`'s three and then `LightGBM`'s, per class.
+    /// Weights of the log probabilities, XGBoost's three and then LightGBM's, per class.
     pub coef: [[f64; 2 * CLASSES]; CLASSES],
     /// Constants of the classes.
     pub intercept: Classes,
@@ -143,6 +146,76 @@ impl Stack {
         let score = self.reg_intercept + self.reg_coef[0] * row.xgb_reg + self.reg_coef[1] * row.lgbm_reg;
         (softmax(margins), score)
     }
+}
+
+/// Four models and what combines them.
+#[derive(Debug, Clone)]
+pub struct Ensemble {
+    xgb_cls: TreeModel,
+    lgbm_cls: TreeModel,
+    xgb_reg: TreeModel,
+    lgbm_reg: TreeModel,
+    combiner: Combiner,
+}
+
+impl Ensemble {
+    /// Load the four files, classifiers and regressors of XGBoost and LightGBM.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a file that is damaged, not supported, of another kind, or of another number of features.
+    pub fn load(xgb_cls: &[u8], lgbm_cls: &[u8], xgb_reg: &[u8], lgbm_reg: &[u8], combiner: Combiner) -> Result<Self> {
+        let xgb_cls = part("xgb_cls", xgb_cls, "xgboost", CLASSES)?;
+        let lgbm_cls = part("lgbm_cls", lgbm_cls, "lightgbm", CLASSES)?;
+        let xgb_reg = part("xgb_reg", xgb_reg, "xgboost", 1)?;
+        let lgbm_reg = part("lgbm_reg", lgbm_reg, "lightgbm", 1)?;
+        let features = xgb_cls.features();
+        for other in [&lgbm_cls, &xgb_reg, &lgbm_reg] {
+            if other.features() != features {
+                return Err(refused(format!("the models read {features} and {} features", other.features())));
+            }
+        }
+        Ok(Self { xgb_cls, lgbm_cls, xgb_reg, lgbm_reg, combiner })
+    }
+
+    /// Columns of an input.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.xgb_cls.features()
+    }
+
+    /// Combined outputs of every row.
+    ///
+    /// # Panics
+    /// Where the input has another number of columns than the models.
+    #[must_use]
+    pub fn predict(&self, x: Matrix<'_, f64>) -> Vec<Combined> {
+        let (a, b) = (self.xgb_cls.raw(x).into_f64(), self.lgbm_cls.raw(x).into_f64());
+        let (c, d) = (self.xgb_reg.raw(x).into_f64(), self.lgbm_reg.raw(x).into_f64());
+        let classes =
+            |values: &[f64], i: usize| [values[CLASSES * i], values[CLASSES * i + 1], values[CLASSES * i + 2]];
+        (0..x.rows())
+            .map(|i| Raw { xgb_cls: classes(&a, i), lgbm_cls: classes(&b, i), xgb_reg: c[i], lgbm_reg: d[i] })
+            .map(|row| self.combiner.apply(&row))
+            .collect()
+    }
+}
+
+/// Load one of the four, and refuse what is of another kind.
+fn part(name: &str, bytes: &[u8], library: &str, outputs: usize) -> Result<TreeModel> {
+    let model = TreeModel::load(bytes, Iterations::All).map_err(|e| refused(format!("{name}: {e}")))?;
+    let kind = if outputs == 1 { Kind::Regression } else { Kind::Multiclass };
+    if model.library() != library || model.kind() != kind || model.outputs() != outputs {
+        let (found, is) = (model.library(), model.kind().name());
+        return Err(refused(format!(
+            "{name}: a {} model of {library} is expected, found {is} of {found}",
+            kind.name()
+        )));
+    }
+    Ok(model)
+}
+
+fn refused(message: String) -> Error {
+    Error::Model(message)
 }
 
 /// Probabilities of three margins.

@@ -2,9 +2,12 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, ndarray::Array2};
 use pyo3::prelude::*;
-use qtfeat_core::ensemble::{CLASSES, Classes, Combiner as Core, Map, Method, Raw, Stack};
+use qtfeat_core::ensemble::{
+    CLASSES, Classes, Combined as Row, Combiner as Core, Ensemble as CoreEnsemble, Map, Method, Raw, Stack,
+};
+use qtfeat_core::trees::Matrix;
 
-use crate::error::schema_error;
+use crate::error::{OrRaise, schema_error};
 
 /// Probabilities before and after calibration, and the forecast.
 type Combined<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>);
@@ -67,15 +70,9 @@ impl Combiner {
         if b.len() != n || c.len() != n || d.len() != n {
             return Err(schema_error(py, "the four outputs have different lengths"));
         }
-        let (mut raw, mut p, mut score) = (Vec::with_capacity(3 * n), Vec::with_capacity(3 * n), Vec::with_capacity(n));
-        for i in 0..n {
-            let row = Raw { xgb_cls: a[i], lgbm_cls: b[i], xgb_reg: c[i], lgbm_reg: d[i] };
-            let out = self.inner.apply(&row);
-            raw.extend(out.raw);
-            p.extend(out.p);
-            score.push(out.score);
-        }
-        Ok((table(py, raw)?, table(py, p)?, score.into_pyarray(py)))
+        let row = |i: usize| Raw { xgb_cls: a[i], lgbm_cls: b[i], xgb_reg: c[i], lgbm_reg: d[i] };
+        let out: Vec<Row> = (0..n).map(|i| self.inner.apply(&row(i))).collect();
+        arrays(py, &out)
     }
 
     /// Calibrated probabilities of n rows.
@@ -83,6 +80,50 @@ impl Combiner {
     fn calibrate<'py>(&self, py: Python<'py>, p: PyReadonlyArray2<'py, f64>) -> PyResult<Bound<'py, PyArray2<f64>>> {
         table(py, classes(py, &p)?.into_iter().flat_map(|row| self.inner.calibrate(row)).collect())
     }
+}
+
+/// Four models and what combines them, ready to predict.
+#[pyclass(frozen, module = "qtfeat._core")]
+pub struct Ensemble(CoreEnsemble);
+
+#[pymethods]
+impl Ensemble {
+    #[new]
+    fn load(
+        py: Python<'_>,
+        xgb_cls: &[u8],
+        lgbm_cls: &[u8],
+        xgb_reg: &[u8],
+        lgbm_reg: &[u8],
+        combiner: &Combiner,
+    ) -> PyResult<Self> {
+        let combiner = combiner.inner.clone();
+        py.detach(|| CoreEnsemble::load(xgb_cls, lgbm_cls, xgb_reg, lgbm_reg, combiner)).or_raise(py).map(Self)
+    }
+
+    #[getter]
+    fn n_features(&self) -> usize {
+        self.0.features()
+    }
+
+    /// `p_raw`, `p` and `score` of (n, F) rows.
+    #[allow(clippy::needless_pass_by_value)] // a borrow that PyO3 hands over
+    fn predict<'py>(&self, py: Python<'py>, x: PyReadonlyArray2<'py, f64>) -> PyResult<Combined<'py>> {
+        let (rows, columns) = x.as_array().dim();
+        if columns != self.0.features() {
+            let features = self.0.features();
+            return Err(schema_error(py, format!("the input has {columns} columns, the models read {features}")));
+        }
+        let values = x.as_slice()?;
+        let out = py.detach(|| self.0.predict(Matrix::by_row(values, rows, columns)));
+        arrays(py, &out)
+    }
+}
+
+fn arrays<'py>(py: Python<'py>, rows: &[Row]) -> PyResult<Combined<'py>> {
+    let raw = table(py, rows.iter().flat_map(|row| row.raw).collect())?;
+    let p = table(py, rows.iter().flat_map(|row| row.p).collect())?;
+    Ok((raw, p, PyArray1::from_iter(py, rows.iter().map(|row| row.score))))
 }
 
 fn classes(py: Python<'_>, values: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<Classes>> {

@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::compute::{compute_arrays, compute_table};
     #[pymodule_export]
-    use crate::ensemble::Combiner;
+    use crate::ensemble::{Combiner, Ensemble};
     #[pymodule_export]
     use crate::features::{FeatureSet, catalog_rows, cpu, release_memory};
     #[pymodule_export]

@@ -268,13 +268,7 @@ fn default_volatility(outcomes: &[f64], config: &Config) -> f64 {
         return 0.1 * VOLATILITY;
     }
     // Inside what is accepted, also over the most bars.
-    if noise < 1e-6 {
-        1e-6
-    } else if noise > 0.03 {
-        0.03
-    } else {
-        noise
-    }
+    noise.clamp(1e-6, 0.03)
 }
 
 fn check(c: &Config, volatility: f64) -> Result<(), WindowError> {
