@@ -35,7 +35,13 @@ from qtfeat.serve.view import model_facts, overview
 # From so many rows on, a prediction leaves the event loop.
 _ROWS_IN_LOOP = 64
 _HEARTBEAT_SECONDS = 15.0
-_PAGE = {"index.html": "text/html", "app.js": "text/javascript", "style.css": "text/css", "api.html": "text/html"}
+_PAGE = {
+    "index.html": "text/html",
+    "app.js": "text/javascript",
+    "style.css": "text/css",
+    "api.html": "text/html",
+    "api.js": "text/javascript",
+}
 _HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "x-content-type-options": "nosniff",
