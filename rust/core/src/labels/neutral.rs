@@ -8,7 +8,7 @@ pub(super) fn subtract_market(out: &mut Labels, threshold: f64) {
     let mut rows: Vec<(i64, u32)> =
         (0..out.t.len()).filter(|&row| out.side[row] >= 0).map(|row| (out.t[row], row as u32)).collect();
     // Stable: it merges the runs of symbols that are in order already.
-    rows.sort();
+    rows.sort_unstable();
     let mut returns = Vec::new();
     for market in rows.chunk_by(|a, b| a.0 == b.0) {
         if market.len() < MARKET {

@@ -85,7 +85,7 @@ impl Random {
 
 const LAYERS: usize = 256;
 /// Where the tail begins, and the area of each layer.
-const TAIL: f64 = 3.654_152_885_361_008_8;
+const TAIL: f64 = 3.654_152_885_361_009;
 const AREA: f64 = 0.004_928_673_233_99;
 
 /// Right edges of the layers, the base first; the last is 0.

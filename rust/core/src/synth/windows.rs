@@ -268,6 +268,7 @@ fn default_volatility(outcomes: &[f64], config: &Config) -> f64 {
         return 0.1 * VOLATILITY;
     }
     // Inside what is accepted, also over the most bars.
+    #[expect(clippy::disallowed_methods, reason = "noise is a number here")]
     noise.clamp(1e-6, 0.03)
 }
 
