@@ -20,7 +20,7 @@ from sizes import scaled
 
 Matrix = npt.NDArray[np.float64]
 OHLCV = ("open", "high", "low", "close", "volume")
-ROWS = 1_300  # more than one block of 1,024 rows
+ROWS = 1_300  # more than two blocks
 SEEDS = range(1, 1 + scaled(50))
 REAL = ("real BTCUSDT", "real DOGEUSDT")
 SERIES = (*BARSETS, *REAL)

@@ -66,7 +66,13 @@ pub fn level() -> Level {
 }
 
 #[inline]
-pub(crate) fn dispatch(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+pub(crate) fn dispatch(
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
     match level() {
         // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
         #[cfg(target_arch = "x86_64")]

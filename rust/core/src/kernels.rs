@@ -179,9 +179,17 @@ struct Block<'a, 's, 'n, V> {
 }
 
 #[inline(always)]
-fn block<V: Lanes>(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], mut span: Span<'_>, sink: Sink<'_>) -> bool {
+fn block<V: Lanes>(
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    mut span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
     let (mut before, mut whole) = (0, true);
-    let share = span.next.len().div_ceil(plan.steps.len() * span.rows.div_ceil(plan.tile)).next_multiple_of(LINE);
+    // A plan that keeps its outputs has no step where they are inputs.
+    let turns = plan.steps.len().max(1) * span.rows.div_ceil(plan.tile);
+    let share = span.next.len().div_ceil(turns).next_multiple_of(LINE);
     while before < span.rows {
         let rows = plan.tile.min(span.rows - before);
         let tile = Span { cursor: span.cursor + before, rows, ..span };
@@ -205,20 +213,38 @@ pub fn run_one(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], cursor: 
 }
 
 /// The kernels at the level that every CPU of the target has.
-pub(crate) fn block_baseline(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+pub(crate) fn block_baseline(
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
     block::<Plain>(plan, slab, states, span, sink)
 }
 
 /// The kernels compiled for AVX2. FMA is not enabled, and would change nothing: only `mul_add` fuses.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_avx2(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+pub(crate) fn block_avx2(
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
     block::<crate::simd::x86::Avx2>(plan, slab, states, span, sink)
 }
 
 /// The kernels compiled for AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-pub(crate) fn block_avx512(plan: &Plan, slab: &mut Slab, states: &mut [ChainState], span: Span<'_>, sink: Sink<'_>) -> bool {
+pub(crate) fn block_avx512(
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
     block::<crate::simd::x86::Avx512>(plan, slab, states, span, sink)
 }

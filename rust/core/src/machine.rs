@@ -33,7 +33,7 @@ impl Machine {
         let mut slab = Slab::new(plan.rows * lanes);
         for &(slot, value) in &plan.constants {
             let base = row_of(slot.base, 0);
-            slab.values_mut()[base * lanes..(base + plan.tile) * lanes].fill(value);
+            slab.values_mut()[(base - plan.front) * lanes..(base + plan.tile) * lanes].fill(value);
         }
         let states = vec![ChainState::default(); plan.links.len() * lanes];
         Self { plan, lanes, slab, states, cursor: 0 }

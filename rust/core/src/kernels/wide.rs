@@ -23,12 +23,12 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
     fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
         let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows.saturating_sub(i.demand as usize) } else { 0 };
-        let at = |place: u32| (row_of(place, cursor) + skip) * lanes;
+        let at = |place: u32| (row_of(place, cursor) + skip - i.again as usize) * lanes;
         let mut src = [0; N];
         for (k, s) in src.iter_mut().enumerate() {
             *s = at(i.src[k]);
         }
-        (at(i.dst), src, (rows - skip) * lanes)
+        (at(i.dst), src, (rows - skip + i.again as usize) * lanes)
     }
 
     /// Row of the slab for a place.
