@@ -316,11 +316,10 @@ def main() -> int:
 
 
 def show(line: Line) -> None:
-    held = (
-        ""
-        if line.limit is None
-        else f"  ({'at most' if line.better == 'lower' else 'at least'} {line.limit:g}{'' if line.passed else ': MISSED'})"
-    )
+    held = ""
+    if line.limit is not None:
+        side = "at most" if line.better == "lower" else "at least"
+        held = f"  ({side} {line.limit:g}{'' if line.passed else ': MISSED'})"
     print(f"  {line.name:<44} {line.figure:8.2f} {line.unit}{held}  {line.note}", flush=True)
 
 

@@ -94,7 +94,7 @@ def test_the_end_hides_what_comes_after(tmp_path: Path) -> None:
 
 def test_stale_or_missing_features_are_refused(tmp_path: Path) -> None:
     lake = filled(tmp_path)
-    with pytest.raises(SchemaError, match="no features of wide32.*run qtfeat backfill"):
+    with pytest.raises(SchemaError, match=r"no features of wide32.*run qtfeat backfill"):
         qf.dataset(lake)
     run_backfill(lake)
     assert sum(b.num_rows for b in qf.dataset(lake).batches()) > 5_000

@@ -141,9 +141,20 @@ def test_columns_that_do_not_fit_are_refused(client, features, change, text):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"{}", b'{"features": {}}', b'{"features": []}', b'{"bars": [[1,2,3]]}', b'{"x": 1}', b"\xff\xfe",
-     b'{"features": {"a": 1e999}}', b"[" * 100_000],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"features": {}}',
+        b'{"features": []}',
+        b'{"bars": [[1,2,3]]}',
+        b'{"x": 1}',
+        b"\xff\xfe",
+        b'{"features": {"a": 1e999}}',
+        b"[" * 100_000,
+    ],
+)
 def test_bodies_that_make_no_sense_are_refused(client, body):
     for path in ("/v1/predict", f"/v2/models/{NAME}/infer", "/v1/bars", "/v1/models/promote"):
         assert client.post(path, body)[0] in (400, 413, 422)
@@ -188,7 +199,8 @@ def test_what_the_server_records_is_what_training_saw(models, table, features, t
     rows = np.array(found["features"].to_pylist()).reshape(SYMBOLS, 300, -1)
     assert rows.tobytes() == np.ascontiguousarray(X[:, :300]).tobytes()
     p, _ = production(models).predict(np.ascontiguousarray(X[:, 299]))
-    assert np.stack([found[f"p_{side}"].to_numpy().reshape(SYMBOLS, 300)[:, -1] for side in ("sell", "hold", "buy")], 1).tolist() == p.tolist()  # fmt: skip
+    sides = [found[f"p_{side}"].to_numpy().reshape(SYMBOLS, 300)[:, -1] for side in ("sell", "hold", "buy")]
+    assert np.stack(sides, 1).tolist() == p.tolist()
 
 
 def test_bars_that_are_not_taken_come_back_with_the_reason(models, table):

@@ -66,8 +66,9 @@ def default_streams() -> tuple[StreamSpec, ...]:
 
 
 def parse_streams(texts: list[str]) -> tuple[StreamSpec, ...]:
-    """Streams as a command line gives them: `market.klines`, or `my.bars=klines` for one of another name; several with
-    commas between.
+    """Streams as a command line gives them.
+
+    `market.klines`, or `my.bars=klines` for one of another name; several with commas between.
 
     Raises:
         SchemaError: a stream whose kind is not known, or one named twice.

@@ -111,7 +111,7 @@ class TickBars:
             over.append(symbol)
         if not over:
             return []
-        closed = sorted(((self._open[s].start, s) for s in over))
+        closed = sorted((self._open[s].start, s) for s in over)
         self._due = [entry for entry in self._due if entry[1] not in over]
         out = []
         for at, name in closed:
@@ -150,4 +150,3 @@ class TickBars:
             raise SnapshotError(f"the state of the bars being built is damaged: {error}") from error
         self._open = opened
         self._due = sorted((one.start, symbol) for symbol, one in opened.items())
-

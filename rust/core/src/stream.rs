@@ -8,7 +8,7 @@ use crate::error::{Error, Place, Result};
 use crate::fault::Fault;
 use crate::features::FeatureSet;
 use crate::graph::Input;
-use crate::machine::{Machine, State};
+use crate::machine::Machine;
 use crate::primitives::recursive::ChainState;
 use crate::snapshot::{Reader, STREAM, Writer};
 

@@ -6,6 +6,9 @@ use qtfeat_core::labels::{Kind, LabelError, Labels, Panel, Settings, as_of, labe
 
 use crate::error::{row_error, schema_error, to_py};
 
+/// Rows of bars, and the close times of all bars.
+type Located<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
 /// Value, return, class, close time and time of the outcome.
 type Labelled<'py> = (
     Bound<'py, PyArray1<f64>>,
@@ -89,7 +92,7 @@ pub fn closed_before<'py>(
     panel: PanelColumns<'py>,
     symbols: PyReadonlyArray1<'py, i64>,
     times: PyReadonlyArray1<'py, i64>,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
+) -> PyResult<Located<'py>> {
     let (view, symbols, times) = (panel.view()?, symbols.as_slice()?, times.as_slice()?);
     let (rows, closes) = py.detach(|| as_of(&view, symbols, times)).map_err(|e| label_error(py, &e))?;
     Ok((rows.into_pyarray(py), closes.into_pyarray(py)))
