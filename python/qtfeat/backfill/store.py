@@ -62,7 +62,7 @@ def write(store: Store, path: str, data: bytes, *, sync: bool) -> None:
     """Write a small file, whole or not at all."""
     with store.writing(path, sync=sync) as sink:
         if isinstance(sink, str):
-            with Path(sink).open("wb") as file:
+            with pa.OSFile(sink, "wb") as file:  # half the time of Python's own, for files this small
                 file.write(data)
         else:
             sink.write(data)
@@ -101,7 +101,8 @@ class Local:
         """Give the path of a temporary file; rename it on success, remove it on any exception."""
         target = self._at(path)
         folder, _, name = target.rpartition("/")
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - once per month of every symbol, as what follows
+        if not os.path.isdir(folder):  # noqa: PTH112 - once per month of every symbol, as what follows
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         part = f"{folder}/.{name.lstrip('.')}.{os.getpid()}-{threading.get_ident()}{PART}"
         try:
             yield part

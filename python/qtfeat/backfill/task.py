@@ -206,8 +206,8 @@ class _Item:
         return batches
 
     def _compute(self, source: Any, writer: Any) -> None:
-        wanted = ["open_time", *_BAR, *self.job.features.extras]
-        missing = [name for name in wanted if name not in source.schema_arrow.names]
+        wanted, there = ["open_time", *_BAR, *self.job.features.extras], set(source.schema_arrow.names)
+        missing = [name for name in wanted if name not in there]
         if missing:
             raise SchemaError(f"column {missing[0]!r} is missing: the feature set reads it", column=missing[0])
         for group in range(source.num_row_groups):
