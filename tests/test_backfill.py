@@ -22,7 +22,18 @@ from barsets import data_folder
 from contract.bits import assert_same_bits
 from lakes import filled, read_features, tree
 from qtfeat import _core
-from qtfeat.backfill import Job, Lake, LakeBusyError, Outcome, Partition, Report, Threads, run_backfill, run_partition
+from qtfeat.backfill import (
+    Job,
+    Lake,
+    LakeBusyError,
+    Outcome,
+    Partition,
+    Report,
+    Threads,
+    parquet,
+    run_backfill,
+    run_partition,
+)
 from qtfeat.bars import read_bars
 from qtfeat.bars.simulate import simulate
 from qtfeat.cli.app import app
@@ -238,12 +249,15 @@ def test_months_that_are_gone_take_their_features_along(tmp_path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], bool]] = {
-    "state gone": (lambda f: (f / ".2023-02.state").unlink(), False),
-    "state torn": (lambda f: (f / ".2023-02.state").write_bytes(b'{"format'), False),
+    "state gone": (lambda f: _restate(f / "2023-02.parquet", lambda told: {}), False),
+    "state torn": (lambda f: _restate(f / "2023-02.parquet", lambda told: {"qtfeat.state": told[:100]}), False),
     "snapshot damaged": (
-        lambda f: (f / ".2023-02.state").write_bytes((f / ".2023-02.state").read_bytes()[:-1] + b"?"),
+        lambda f: _restate(
+            f / "2023-02.parquet", lambda told: {"qtfeat.state": told.replace('"snapshot": "', '"snapshot": "AAAA')}
+        ),
         False,
     ),
+    "other state file": (lambda f: (f / ".2023-02.state").write_bytes(b'{"format'), False),
     "features gone": (lambda f: (f / "2023-02.parquet").unlink(), False),
     "features cut": (lambda f: (f / "2023-02.parquet").write_bytes(b"PAR1"), False),
     "features damaged": (
@@ -253,6 +267,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], bool]] = {
     "left over": (lambda f: (f / ".2023-02.parquet.1-2.part").write_bytes(b"half"), False),
     "unknown file": (lambda f: (f / "2031-02.parquet").write_bytes(b"whose?"), False),
 }
+
+
+def _restate(path: Path, change: Callable[[str], dict[str, str]]) -> None:
+    """The same features with another state in the footer."""
+    told = pq.read_metadata(path).metadata[b"qtfeat.state"].decode()
+    features = pq.ParquetFile(path).read().replace_schema_metadata()
+    with parquet.writer(str(path), features.schema) as writer:
+        writer.write_table(features)
+        writer.add_key_value_metadata(change(told))
 
 
 def _flipped(data: bytes) -> bytes:
