@@ -68,6 +68,8 @@ class Case:
     exclude: dict[str, str] = field(default_factory=dict)
     # False where state goes on from call to call, so that results differ by design.
     repeatable: bool = True
+    # Removes what the data left on the disk.
+    close: Callable[[], object] = field(default=lambda: None)
 
 
 @dataclass(frozen=True)
