@@ -225,6 +225,12 @@ def idle_cores(seconds: float = 1.0) -> float:
     return (os.cpu_count() or 1) * idle / max(total, 1)
 
 
+def busy_seconds() -> float | None:
+    """Return the seconds that all cores have worked since the machine began (Linux; elsewhere None)."""
+    times = _cpu_times()
+    return None if times is None else (sum(times) - times[3] - times[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def _cpu_times() -> list[int] | None:
     try:
         with Path("/proc/stat").open(encoding="ascii") as stat:
