@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qtfeat as qf
@@ -237,6 +237,7 @@ def test_one_symbol_without_a_column():
         max_size=12,
     )
 )
+@example([{"exit_time": 5 * 10**16}, {"entry_time": 99_999_999_999}])
 @settings(max_examples=60, deadline=None)
 def test_whatever_stands_in_a_row_it_is_read_or_refused(changes):
     made = [row | change for row, change in zip(rows(len(changes)), changes, strict=True)]

@@ -220,5 +220,7 @@ def _epoch(number: float | np.integer[Any]) -> int:
     for low, high, per_unit in _UNITS:
         if low <= number < high:
             # Whole numbers exactly; a float of milliseconds has digits to spare.
-            return round(number * per_unit) if isinstance(number, float) else int(number) * per_unit
-    raise SchemaError(f"{number} is no epoch time in s, ms, us or ns since 1973")
+            ns = round(number * per_unit) if isinstance(number, float) else int(number) * per_unit
+            if ns < 2**63:
+                return ns
+    raise SchemaError(f"{number} is no epoch time in s, ms, us or ns from 1973 to 2262")
