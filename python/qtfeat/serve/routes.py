@@ -38,6 +38,8 @@ _HEARTBEAT_SECONDS = 15.0
 _PAGE = {
     "index.html": "text/html",
     "app.js": "text/javascript",
+    "dom.js": "text/javascript",
+    "link.js": "text/javascript",
     "style.css": "text/css",
     "api.html": "text/html",
     "api.js": "text/javascript",
