@@ -13,7 +13,7 @@ def test_the_page_and_what_belongs_to_it(client):
     assert (status, "<!doctype html>" in page.lower()) == (200, True)
     assert "default-src 'self'" in client.headers["content-security-policy"]
     assert "http://" not in page.replace("http://127.0.0.1", "")
-    for file in ("app.js", "dom.js", "link.js", "style.css", "api.html", "api.js"):
+    for file in ("app.js", "dom.js", "link.js", "icon.svg", "style.css", "api.html", "api.js"):
         assert client.get(f"/page/{file}")[0] == 200
     for file in ("secret", "..%2fserver.py", "%2e%2e/server.py"):
         assert client.get(f"/page/{file}")[0] == 404

@@ -79,7 +79,7 @@ function numbers() {
   }
   const us = (value) => (value === null ? "–" : value < 1000 ? `${value.toFixed(0)} µs` : `${(value / 1000).toFixed(1)} ms`);
   const ready = state.symbols.filter((row) => row.ready).length;
-  const counted = Object.entries(state.counters).filter(([name]) => !["taken", "snapshots"].includes(name));
+  const counted = Object.entries(state.counters).filter(([name, count]) => count && !["taken", "snapshots"].includes(name));
   const tiles = [
     ["latency p50 · p99", `${us(p50)} · ${us(p99)}`],
     ["ready", `${ready} of ${state.symbols.length}`],
@@ -155,7 +155,7 @@ function universeRow(row) {
     td(signal ? (signal.reason || (signal.selected ? `${signal.leverage.toFixed(1)}x, notional ${signal.notional.toFixed(0)}` : "")) : row.ready ? "" : "warm-up", "why"),
   );
   if (!open.has(row.symbol)) return [line];
-  const values = Object.entries(row.features).map(([name, value]) => h("span", null, h("span", { class: "soft" }, name), h("span", { class: "mono" }, number(value, 6))));
+  const values = Object.entries(row.features).map(([name, value]) => h("span", null, h("span", { class: "soft" }, name), h("span", { class: "mono" }, number(value, 5))));
   return [line, h("tr", null, h("td", { colspan: 9 }, h("div", { class: "features" }, ...(values.length ? values : ["no bar yet"]))))];
 }
 
@@ -167,7 +167,7 @@ function drawRecent() {
 
 function drawPositions() {
   const rows = Object.entries(state.positions).map(([symbol, held]) =>
-    h("tr", null, td(symbol), td(held.side, held.side), td(`entry ${number(held.entry, 7)}`), td(`stop ${number(held.stop, 7)}`), td(`target ${number(held.target, 7)}`), td(`${held.bars} bars`, "number")));
+    h("tr", null, td(symbol), td(held.side, held.side), td(`entry ${number(held.entry, 5)}`), td(`stop ${number(held.stop, 5)}`), td(`target ${number(held.target, 5)}`), td(`${held.bars} bars`, "number")));
   $("positions").tBodies[0].replaceChildren(...(rows.length ? rows : [h("tr", null, td("none", "soft"))]));
 }
 
