@@ -8,22 +8,11 @@ import sys
 import pytest
 from browser import browsing, find
 
-from qtfeat import registry
 from qtfeat.serve.tokens import Tokens
-from served import NAME, SYMBOLS, Client, bars_json, publish, serving
+from served import SYMBOLS, Client, bars_json, serving
 
 needs_browser = pytest.mark.skipif(find() is None, reason="no Chromium on the PATH")
 ROWS = "document.querySelectorAll('#universe tbody tr.row')"
-
-
-@pytest.fixture(scope="module")
-def shadowed(tmp_path_factory, table):
-    """A registry with a production and a shadow model."""
-    root = tmp_path_factory.mktemp("shadowed")
-    first, second = publish(root, table, 0), publish(root, table, 1)
-    registry.promote(root, NAME, first)
-    registry.shadow(root, NAME, second)
-    return root
 
 
 @needs_browser
