@@ -15,7 +15,6 @@ from qtfeat.registry.alias import ALIASES
 from served import NAME, SYMBOLS, bars_json, named, serving
 from sizes import scaled
 
-
 WARM = 60
 
 
