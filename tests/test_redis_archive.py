@@ -186,7 +186,7 @@ def test_a_message_that_kills_takes_no_other_with_it(server, tmp_path, victim): 
             except KeyError:
                 continue
     ((dead, fields),) = letters(client, "market.tick")
-    assert (dead, fields[b"dead.deliveries"]) == (ids[20], b"5")
+    assert (dead, fields[b"dead.deliveries"]) == (ids[20], b"6")
     rows = read_stream(tmp_path / "lake", specs[0])
     assert sorted(map(int, rows["trade_id"].to_pylist())) == [i for i in range(40) if i != 20]
 
