@@ -309,6 +309,7 @@ class Producer(threading.Thread):
             return False
 
 
+@pytest.mark.timeout(1800)
 def test_soak_consumer_and_server_killed(server, tmp_path, victim):  # noqa: F811
     """A million messages, the consumer killed 10 times and the server twice, while the producer goes on.
 

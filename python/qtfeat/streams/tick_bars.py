@@ -123,7 +123,7 @@ class TickBars:
             "width": self._width,
             "since": self._since,
             "open": {
-                symbol: [one.start, *map(_packed, (one.times, one.prices, one.amounts)), *one.seen.state()]
+                symbol: [one.start, _packed(one.times), _packed(one.prices), _packed(one.amounts), *one.seen.state()]
                 for symbol, one in self._open.items()
             },
             "closed": dict(self._closed),
