@@ -68,7 +68,7 @@ def make_app(
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
             bars.shutdown(wait=True)
-            await asyncio.to_thread(service.save)
+            await asyncio.to_thread(service.end)
 
     app = Litestar(
         ROUTES,

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ class Service:
         draining: True from the moment that the process was told to end.
         reload_error: why the last load of another version failed; empty if it did not.
         recent: the last signals of production, oldest first.
+        on_end: called when the server ends, before its state is saved: feeds stop here.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Service:
         self.draining, self.reload_error = False, ""
         self.recent: deque[Signal] = deque(maxlen=RECENT)
         self.seconds: deque[float] = deque(maxlen=2000)
+        self.on_end: list[Callable[[], None]] = []
         self._recorder, self._clock = recorder, clock
         self._lock = threading.RLock()
         self._listeners: dict[asyncio.Queue[bytes | None], asyncio.AbstractEventLoop] = {}
@@ -112,6 +115,12 @@ class Service:
         with self._lock:
             return self.engine.warm_up(bars)
 
+    def end(self) -> None:
+        """Stop the feeds, and make state and signals durable."""
+        for stop in self.on_end:
+            stop()
+        self.save()
+
     def save(self) -> None:
         """Make state and signals durable."""
         with self._lock:
@@ -148,6 +157,12 @@ class Service:
         """Return what a function reads from the engine, between two bars."""
         with self._lock:
             return what(self.engine)
+
+    @contextmanager
+    def between_bars(self) -> Iterator[None]:
+        """Hold the engine: what is done inside is one thing to everybody else."""
+        with self._lock:
+            yield
 
     def ready(self) -> dict[str, bool]:
         """Tell per symbol whether it has seen enough bars, without waiting for bars that are being taken."""
