@@ -1,4 +1,4 @@
-"""The matrix that models train on, by hand: features per symbol in pandas, labels, whole rows, purged folds in NumPy."""
+"""The matrix that models train on, by hand: features in pandas, labels, whole rows and purged folds in NumPy."""
 
 from __future__ import annotations
 
