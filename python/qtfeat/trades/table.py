@@ -156,6 +156,8 @@ def _row(values: Mapping[str, Any], unit: str) -> tuple[str, int, int, float, fl
         raise _RefusedError("the profit is a million times the stake", values["pnl_pct"])
     pnl = direction * made
     ret = prices[1] / prices[0] - 1.0 if len(prices) == 2 else pnl
+    if ret > 1e6:
+        raise _RefusedError("the exit price is a million times the entry price", prices[1])
     return str(values["symbol"]).strip(), entry, left, pnl, ret, direction
 
 
