@@ -88,6 +88,13 @@ ROWS: tuple[Row, ...] = (
         "labels:barrier",
     ),
     Row(
+        "training_matrix",
+        "training matrix: kline17, labels, 5 purged folds, panel of 15 x 20,000 bars, 1 thread",
+        "pandas + NumPy by hand",
+        "matrix:prepared",
+        pairs=5,
+    ),
+    Row(
         "synthetic_talib",
         "synthetic windows of 100 bars with trade14, 1 thread",
         "NumPy + TA-Lib per window",
