@@ -30,7 +30,7 @@ def _tell(what: str, moments: list[float]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if SOAK else [2])
 def test_killed_and_run_again(tmp_path: Path, workers: int) -> None:
     """Killed at moments drawn over the months to be written, then finished."""
     symbols = 12 if SOAK else 4
