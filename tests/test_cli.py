@@ -231,6 +231,19 @@ def test_features_do_not_take_the_place_of_their_bars(bars: Path, tmp_path: Path
     assert source.read_bytes() == bars.read_bytes()
 
 
+def test_ctrl_c_before_there_is_a_command_leaves_no_trace() -> None:
+    code = (
+        "import sys, qtfeat.cli\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'qtfeat.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "qtfeat.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     source, folder = tmp_path / "bars.parquet", tmp_path / "out"
     pq.write_table(simulate(symbols=4, bars=200_000, seed=1), source)
