@@ -70,7 +70,8 @@ class Settings:
         start: where a new group starts: `0` the stream's first message, `$` what comes from now on.
         batch: messages per read and stream.
         block: seconds to wait for a message.
-        max_deliveries: a message that failed so often goes to the dead-letter stream.
+        max_deliveries: a message that failed so often goes to the dead-letter stream; one over which the consumer
+            died, so that nobody knows why, is delivered once more.
         retry_after: seconds before a failed message is tried again; doubles with every delivery.
         claim_after: seconds after which messages that another consumer holds are taken over.
         dead_letter: name of the dead-letter stream; `{stream}` is the message's own.
@@ -281,7 +282,8 @@ class Consumer:
         for pending in page:
             id_, times = _text(pending["message_id"]), int(pending["times_delivered"])
             reason = self._failed.get((stream, id_))
-            if times >= s.max_deliveries:
+            # Whoever died may have known a reason and taken it along: one more delivery finds it, or dies again.
+            if times >= s.max_deliveries + (reason is None):
                 dead.append(Dead(stream, id_, times, reason or f"the consumer died over it {times} times"))
                 continue
             due = s.retry_after * 2.0 ** (times - 1)
