@@ -72,7 +72,8 @@ class Settings:
         block: seconds to wait for a message.
         max_deliveries: a message that failed so often goes to the dead-letter stream; one over which the consumer
             died, so that nobody knows why, is delivered once more.
-        retry_after: seconds before a failed message is tried again; doubles with every delivery.
+        retry_after: seconds before a failed message is tried again; doubles with every delivery,
+        retry_longest: up to so many.
         claim_after: seconds after which messages that another consumer holds are taken over.
         dead_letter: name of the dead-letter stream; `{stream}` is the message's own.
     """
@@ -84,6 +85,7 @@ class Settings:
     block: float = 1.0
     max_deliveries: int = 5
     retry_after: float = 0.5
+    retry_longest: float = 60.0
     claim_after: float = 60.0
     dead_letter: str = "{stream}.dead"
 
@@ -286,7 +288,7 @@ class Consumer:
             if times >= s.max_deliveries + (reason is None):
                 dead.append(Dead(stream, id_, times, reason or f"the consumer died over it {times} times"))
                 continue
-            due = s.retry_after * 2.0 ** (times - 1)
+            due = min(s.retry_after * 2.0 ** min(times - 1, 60), s.retry_longest)
             if reason is not None and pending["time_since_delivered"] < due * 1000:
                 continue
             # A message that failed without a reason may be one that kills: its last two deliveries are alone.

@@ -220,13 +220,18 @@ class Serving:
 
     def _live(self, row: Row) -> None:
         """Take a row that is not on the disk yet."""
-        self._advance(row[1])
+        self._before(row)
         before = self._position
         try:
             self._take(row)
         finally:
             if self._position > before:
                 self._rows.append(row)
+
+    def _before(self, row: Row) -> None:
+        """Let the time of a row close cycles; that of a closed trade says nothing about bars."""
+        if row[3] != "trade":
+            self._advance(row[1])
 
     def _take(self, row: Row) -> None:
         """Take a row. A snapshot on the way has either nothing of it, or all of it with what waits for the engine."""
@@ -294,7 +299,7 @@ class Serving:
         self._drain()
         for number, row in self._log.read(self._position):
             self._position = number
-            self._advance(row[1])
+            self._before(row)
             self._take(row)
 
     def _carry(self) -> dict[str, Any]:
