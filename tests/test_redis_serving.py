@@ -53,7 +53,7 @@ def add(client, messages):
 
 
 def disturbed(bars):
-    """Klines of a day that goes wrong: disordered, missing, again, with other values; and what is not for the engine."""
+    """Klines of a day that goes wrong: disordered, missing, again, with other values; and what is for others."""
     rng, out = random.Random(2), []
     for symbol, time_ns, five in bars:
         if rng.random() < 0.03:

@@ -36,7 +36,7 @@ class Following:
         self.handler = handler
         self.consumer = Consumer(url, streams, handler, settings)
         handler.lag = self.consumer.lag
-        self._stop = threading.Event()
+        self._stop, self._backoff = threading.Event(), (1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     @property
@@ -56,7 +56,7 @@ class Following:
             self.handler.close()
 
     def _run(self) -> None:
-        backoff = Backoff(1.0, 60.0)
+        backoff = Backoff(*self._backoff)
         while not self._stop.is_set():
             try:
                 self.consumer.run(self._stop)

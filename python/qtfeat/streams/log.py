@@ -33,11 +33,14 @@ class Log:
         self._path, self._file = path, path.open("ab", buffering=0)
         if fresh:
             _sync_folder(path.parent)
-        self.rows = 0
-        self._size = 0
-        for _, rows, end in self._lines():
-            self.rows, self._size = self.rows + len(rows), end
-        self._cut()
+        self.rows = self._size = 0
+        try:
+            for _, rows, end in self._lines():
+                self.rows, self._size = self.rows + len(rows), end
+            self._cut()
+        except BaseException:
+            self._file.close()
+            raise
 
     def read(self, position: int) -> Iterator[tuple[int, Row]]:
         """Yield the rows from a number on, in order, each with its number."""
