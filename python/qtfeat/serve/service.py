@@ -89,16 +89,14 @@ class Service:
         Raises:
             SchemaError: a symbol outside the universe; nothing was taken then.
         """
-        start = time.perf_counter()
         now = self.now_ns + SETTLE_NS
         closed = [bar for bar in bars if bar.time_ns + self.engine.interval_ns <= now]
         with self._lock:
             out = ingest(self.engine, closed)
-            stages = dict(self.engine.stages) if out.signals else {}
         out.refused += [
             (bar, "forming: the bar has not closed yet") for bar in bars if bar.time_ns + self.engine.interval_ns > now
         ]
-        self._measure(out, stages, time.perf_counter() - start)
+        self._measure(out)
         self.recent.extend(out.signals)
         self._publish(out)
         return out
@@ -167,9 +165,8 @@ class Service:
             yield
 
     def ready(self) -> dict[str, bool]:
-        """Tell per symbol whether it has seen enough bars."""
-        with self._lock:
-            return self.engine.ready()
+        """Tell per symbol whether it has seen enough bars, without waiting for bars that are being taken."""
+        return self.engine.ready()
 
     # --- listeners ----------------------------------------------------------------------------------------------
 
@@ -224,10 +221,11 @@ class Service:
             if beside is not None:
                 self._recorder.add("shadow", beside)
 
-    def _measure(self, out: Ingested, stages: dict[str, float], total: float) -> None:
-        for stage, seconds in {**stages, "total": total}.items():
-            self.metrics.stage.labels(stage).observe(seconds)
-        self.seconds.append(total)
+    def _measure(self, out: Ingested) -> None:
+        for stages in out.stages:
+            for stage, seconds in stages.items():
+                self.metrics.stage.labels(stage).observe(seconds)
+            self.seconds.append(stages["total"])
         for lane, signals in (("production", out.signals), ("shadow", out.shadow)):
             for signal in signals:
                 self.metrics.signals.labels(lane, signal.source, signal.side).inc()
