@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import redis_serving as rs
 from qtfeat import registry
+from qtfeat.cli.app import app
 from qtfeat.errors import SchemaError, SnapshotError
 from qtfeat.serve.feed import prepare
 from qtfeat.serve.ingest import ClosedBar
@@ -312,7 +314,37 @@ def test_what_cannot_work_is_refused(tmp_path):
         rs.handler(service, tmp_path, KLINES)
 
 
+def test_an_exchange_whose_clock_is_ahead_loses_no_bar(server, tmp_path):  # noqa: F811
+    """A bar that its ticks have closed is closed, whatever our clock says; but a tick of next year closes nothing."""
+    service = rs.make_service(tmp_path, interval="1s")
+    handler = rs.handler(service, tmp_path, ["market.tick"], wait=0.01)
+    now = time.time_ns() // 10**9 * 10**9
+
+    def tick(seconds):
+        fields = {"symbol": "SIM000", "time": str(now // 10**6 + round(seconds * 1000)), "price": "2", "quantity": "1"}
+        server.client().xadd("market.tick", fields)
+
+    for seconds in (0, 20, 21.5, 22, 1e7):
+        tick(seconds)
+    settings = Settings("serve", block=0.02, retry_after=0.01, max_deliveries=2)
+    consumer = Consumer(server.url, ["market.tick"], handler, settings)
+    consumer.run(threading.Event(), until_idle=True)
+    handler.after()
+    handler.after()
+    assert (service.engine.counters["taken"], consumer.counts["dead"]) == (3, 1)
+    handler.close()
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_redis_needs_a_store(tmp_path):
+    args = ["serve", "--name", "x", "--symbols", "A", "--interval", "1h", "--redis", "redis://127.0.0.1:1"]
+    done = CliRunner().invoke(app, args, env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert done.exit_code == 2
+    assert "--redis needs --store" in done.output
+    done = CliRunner().invoke(app, [*args, "--store", str(tmp_path), "--streams", "a", "--stream-config", "b"])
+    assert done.exit_code == 2
 
 
 def test_the_server_goes_on_after_kill_9(server, tmp_path):  # noqa: F811

@@ -259,7 +259,7 @@ class Serving:
         """Show the engine the cycles that have closed."""
         while (cycle := self._cycles.pop()) is not None:
             try:
-                self._service.take(cycle)
+                self._service.take(cycle, known_closed=True)
             except QtfeatError:
                 self.counts["failed_cycles"] += 1
                 log.exception("the engine refused a cycle")
