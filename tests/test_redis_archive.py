@@ -342,10 +342,10 @@ class Producer(threading.Thread):
 def test_soak_consumer_and_server_killed(server, tmp_path, victim):  # noqa: F811
     """A million messages, the consumer killed 10 times and the server twice, while the producer goes on.
 
-    Outside of a soak: 20,000 messages, 4 kills and one.
+    Outside of a soak: 20,000 messages, 3 kills and one.
     """
     total = scaled(1_000_000)
-    kills, restarts = (10, (3, 7)) if SOAK else (4, (2,))
+    kills, restarts = (10, (3, 7)) if SOAK else (3, (1,))
     producer, rng = Producer(server, total), random.Random(11)
     job = {"do": "archive", "url": server.url, "streams": ["market.tick"]}
     # Every kill may meet the same message; that it is no poison is what the deliveries beyond them say.
