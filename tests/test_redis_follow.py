@@ -89,6 +89,14 @@ def test_a_log_damaged_before_its_last_line_is_refused(tmp_path):
         Log(path)
 
 
+def test_a_log_has_one_server_at_a_time(tmp_path):
+    one = Log(tmp_path / "log")
+    with pytest.raises(SchemaError, match="another server"):
+        Log(tmp_path / "log")
+    one.close()
+    Log(tmp_path / "log").close()
+
+
 def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     one = Log(tmp_path / "log")
     one.append(0, [["first"]])
@@ -244,6 +252,17 @@ def test_a_quiet_stream_closes_its_last_cycle(server, tmp_path):  # noqa: F811
     until(lambda: server.client().xlen("ai.signals") == 2)
     until(lambda: 'qtfeat_stream_lag_seconds{stream="market.klines"} 0.0' in service.metrics.text().decode())
     one.stop()
+
+
+def test_months_are_no_minutes(server, tmp_path):  # noqa: F811
+    service = rs.make_service(tmp_path, interval="1m")
+    handler = rs.handler(service, tmp_path, KLINES)
+    for interval in ("1M", "5m", "1m"):
+        server.client().xadd("market.klines", kline("SIM000", 1_700_000_040_000 * 10**6, [1.0] * 5, interval))
+    settings = Settings("serve", block=0.02, max_deliveries=1)
+    Consumer(server.url, KLINES, handler, settings).run(threading.Event(), until_idle=True)
+    handler.close()
+    assert (handler.counts["malformed"], handler.counts["other"], handler.counts["bars"]) == (1, 1, 1)
 
 
 def test_messages_of_a_server_that_is_gone_are_taken_over(server, tmp_path):  # noqa: F811

@@ -98,7 +98,7 @@ def following(
     *,
     streams: Sequence[StreamSpec] | None = None,
     signals: str = SIGNALS,
-    consumer: str = "",
+    consumer: str = "server",
     wait: float = 2.0,
 ) -> Callable[[Service], Following]:
     """Return what makes a follower of a service; `qtfeat.serve.feed.prepare` takes it.
@@ -110,7 +110,8 @@ def following(
         store: folder of the server's state; `streams/` in it is used.
         streams: what to follow; by default those of `STREAMS`.
         signals: stream that signals go to.
-        consumer: name in the consumer group; the host's by default.
+        consumer: name in the consumer group. The same on every host: what a server left behind must come first when
+            it starts again somewhere else, for the engine takes bars in order.
         wait: seconds that the bars of one open time wait for each other.
 
     Raises:
