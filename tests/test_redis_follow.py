@@ -19,11 +19,12 @@ from qtfeat.cli.app import app
 from qtfeat.errors import SchemaError, SnapshotError
 from qtfeat.serve.feed import prepare
 from qtfeat.serve.ingest import ClosedBar
-from qtfeat.streams import Consumer, Parser, Settings, parse_streams
+from qtfeat.streams import Consumer, Entry, Parser, Settings, parse_streams
 from qtfeat.streams.closed_trades import ClosedTrades, read_closed_trades
 from qtfeat.streams.cycles import Cycles
 from qtfeat.streams.follow import Following, following
 from qtfeat.streams.log import Log
+from qtfeat.streams.order import Order, place
 from qtfeat.streams.publish import fields_of, publish
 from redis_server import server  # noqa: F401 - a fixture
 from served import NAME, Server, bars_json, market, symbols
@@ -113,6 +114,45 @@ def raise_full(_):
     raise_full.calls = getattr(raise_full, "calls", 0) + 1
     if raise_full.calls == 1:
         raise OSError(28, "No space left on device")
+
+
+# --- several streams in one order -------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=80, unique=True),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=120),
+    st.integers(1, 5),
+)
+def test_messages_come_in_one_order_however_they_are_read(messages, reads, most):
+    """Streams that grow only at the end; a read takes the oldest not read, and may be full or not."""
+    queues = {
+        stream: sorted((Entry(s, f"5-{q}", {}) for s, q in messages if s == stream), key=place) for stream in "abc"
+    }
+    order, out = Order("abc", most), []
+    for stream, count in [*reads, *((stream, 100) for stream in "abcabc")]:
+        if stream not in order.readable():
+            continue
+        some, queues[stream] = queues[stream][:count], queues[stream][count:]
+        # What is not there yet comes in a later millisecond than the moment of the read.
+        order.read(stream, some, full=bool(queues[stream]) or count < 100, moment_ms=5)
+        out += order.release()
+        assert all(order.holds(one.stream, one.id) == (one not in out) for one in some)
+    assert len(order) == 0
+    assert out == sorted((Entry(s, f"5-{seq}", {}) for s, seq in messages), key=place)
+
+
+def test_what_was_left_pending_waits_for_its_turn():
+    order = Order("ab", 2)
+    order.add([Entry("b", f"{ms}-0", {}) for ms in (3, 4, 9)])
+    order.add([Entry("b", "9-0", {})])
+    assert (order.release(), order.readable(), len(order)) == ([], ["a"], 3)
+    order.read("a", [Entry("a", "3-1", {})], full=True, moment_ms=10)
+    assert order.release() == []
+    order.read("b", [], full=False, moment_ms=10)
+    assert [one.id for one in order.release()] == ["3-0", "3-1"]
+    order.read("a", [], full=False, moment_ms=9)
+    assert [one.id for one in order.release()] == ["4-0", "9-0"]
 
 
 # --- cycles -----------------------------------------------------------------------------------------------------------

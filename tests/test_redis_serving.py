@@ -240,6 +240,34 @@ def test_ticks_killed_in_every_stage(server, tmp_path, victim, tmp_path_factory)
         assert found[name] == value, name
 
 
+def two_streams(count, minutes):
+    """Three symbols by klines, three by ticks, in one order of time."""
+    rng, begin = random.Random(9), BASE // 60_000 * 60_000
+    out = [(int(f["time"]), s, f) for s, f in ticks(count, minutes * 60) if f["symbol"] > "SIM002"]
+    for k, (symbol, _, five) in enumerate(rs.market(minutes)):
+        at = begin + k // rs.SYMBOLS * 60_000
+        if symbol <= "SIM002" and rng.random() < 0.97:
+            out.append((at + 60_000 + rng.randrange(3_000), "market.klines", kline(symbol, at * 10**6, five, "1m")))
+    return [(stream, fields) for _, stream, fields in sorted(out, key=lambda one: one[0])]
+
+
+def test_two_streams_are_taken_in_one_order(server, tmp_path, victim, tmp_path_factory):  # noqa: F811
+    messages = two_streams(*((12_000, 300) if SOAK else (2_500, 60)))
+    job = TICK_JOB | {"streams": ["market.klines", "market.tick", "trade.closed"]}
+    job["settings"] = {"batch": 40, "in_order": True}
+    wanted, _ = whole(tmp_path_factory, victim, "two", messages, job)
+    assert {one["symbol"] for one in wanted["signals"]} == set(rs.symbols())
+    add(server.client(), messages)
+    hits = interrupted(server, tmp_path, victim, job, list(kills(random.Random(5), 21 if SOAK else 3)))
+    print("two streams, killed by stage:", dict(hits))
+    found, _ = outcome(server, tmp_path)
+    for name, value in wanted.items():
+        assert found[name] == value, name
+    # However far each stream is read at once.
+    job["settings"] = {"batch": 7, "in_order": True}
+    assert whole(tmp_path_factory, victim, "seven", messages, job)[0] == wanted
+
+
 class Market(threading.Thread):
     """Sends the bars of an hour together, hour after hour, through restarts of the server; each message once."""
 

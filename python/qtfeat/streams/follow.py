@@ -124,7 +124,8 @@ def following(
     def make(service: Service) -> Following:
         group = f"qtfeat-serve-{service.live.production.name}"
         handler = Serving(service, specs, store / "streams", group=group, signals=signals, wait=wait)
-        settings = Settings(group, consumer, block=0.2)
+        several = sum(spec.kind != "trades" for spec in specs) > 1
+        settings = Settings(group, consumer, block=0.2, in_order=several)
         one = Following(url, [spec.name for spec in specs], handler, settings)
         service.metrics.registry.register(StreamMetrics(one))
         tell("following streams", streams=[spec.name for spec in specs], group=group, **handler.counts)

@@ -20,6 +20,7 @@ from qtfeat.streams.consumer import Entry, Key, acknowledge
 from qtfeat.streams.cycles import Cycles
 from qtfeat.streams.log import Log, Row
 from qtfeat.streams.messages import MessageError, Parser, StreamSpec
+from qtfeat.streams.order import place
 from qtfeat.streams.publish import fields_of, publish
 from qtfeat.streams.tick_bars import TickBars
 
@@ -129,7 +130,7 @@ class Serving:
         self._worked = True
         failed: dict[Key, str] = {}
         try:
-            for entry in sorted(entries, key=_order):
+            for entry in sorted(entries, key=place):
                 # There already where the disk was full after it was taken.
                 if entry.key in self._unacknowledged:
                     continue
@@ -190,7 +191,7 @@ class Serving:
         """What the engine needs of a message: stream, id, and values by kind; None for what is left out."""
         parser = self._parsers[entry.stream]
         values = parser.parse(entry.fields)
-        ms, seq = _order(entry)[:2]
+        ms, seq, _ = place(entry)
         if values is None:
             self.counts["forming"] += 1
             return None
@@ -332,9 +333,3 @@ class Serving:
         self._lag_at = time.monotonic() + 2.0
         for stream, facts in self.lag().items():
             self._service.metrics.lag.labels(stream).set(facts["seconds"])
-
-
-def _order(entry: Entry) -> tuple[int, int, str]:
-    """Messages of several streams in the order of their ids."""
-    ms, _, seq = entry.id.partition("-")
-    return int(ms), int(seq or 0), entry.stream
