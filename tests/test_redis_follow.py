@@ -8,6 +8,8 @@ import threading
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -358,6 +360,33 @@ def test_another_model_starts_from_a_snapshot(server, tmp_path):  # noqa: F811
     assert handler._log.rows == 0
     handler.close()
     assert rs.make_service(tmp_path).engine.counters["taken"] == 2 * rs.SYMBOLS
+
+
+def test_history_warms_up_an_engine_that_has_seen_nothing_and_no_other(server, tmp_path):  # noqa: F811
+    bars = rs.market(20)
+    table = pa.table(
+        {
+            "symbol": [symbol for symbol, _, _ in bars],
+            "open_time": pa.array([t // 10**6 for _, t, _ in bars], pa.timestamp("ms", tz="UTC")),
+            **{name: [five[k] for _, _, five in bars] for k, name in enumerate(rs.FIVE)},
+        }
+    )
+    early, late = table.slice(0, 10 * rs.SYMBOLS), table
+    for history in (early, late):
+        pq.write_table(
+            history.sort_by([("symbol", "ascending"), ("open_time", "ascending")]), tmp_path / "bars.parquet"
+        )
+        service = rs.make_service(tmp_path)
+        prepare("1h", warm_up=tmp_path / "bars.parquet", streams=following(server.url, tmp_path))(service)
+        for each in bars[10 * rs.SYMBOLS :][: rs.SYMBOLS]:
+            server.client().xadd("market.klines", kline(*each))
+        until(lambda: service.engine.counters["taken"] >= 11 * rs.SYMBOLS)  # noqa: B023 - called at once
+        until(lambda: server.client().xlen("ai.signals") == rs.SYMBOLS)
+        # As after kill -9: no end, no snapshot of it.
+        one = service.on_end[0].__self__
+        one._stop.set()
+        one._thread.join()
+        one.handler._log.close()
 
 
 def test_what_cannot_work_is_refused(tmp_path):
