@@ -21,6 +21,7 @@ from qtfeat.cli.app import app
 from qtfeat.errors import SchemaError, SnapshotError
 from qtfeat.serve.feed import prepare
 from qtfeat.serve.ingest import ClosedBar
+from qtfeat.serve.service import Live
 from qtfeat.streams import Consumer, Entry, Parser, Settings, parse_streams
 from qtfeat.streams.closed_trades import ClosedTrades, read_closed_trades
 from qtfeat.streams.cycles import Cycles
@@ -355,7 +356,7 @@ def test_another_model_starts_from_a_snapshot(server, tmp_path):  # noqa: F811
     consumer = Consumer(server.url, KLINES, handler, Settings("serve", block=0.02))
     consumer.run(threading.Event(), until_idle=True)
     assert handler._log.rows == 2 * rs.SYMBOLS
-    service.live.production.version = "2"
+    service.replace(Live(service.live.production))
     handler.after()
     assert handler._log.rows == 0
     handler.close()

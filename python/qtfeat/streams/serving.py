@@ -102,7 +102,7 @@ class Serving:
         self._outbox: list[dict[str, str]] = []
         self._client: Any = None
         self._worked, self._quiet_ms = False, 0
-        self._version = service.live.production.version
+        self._models = service.live
         self.counts: Counter[str] = Counter()
         self.lag: Callable[[], Mapping[str, Mapping[str, float]]] | None = None
         self._lag_at = 0.0
@@ -165,8 +165,8 @@ class Serving:
             seconds, micros = self._client.time()
             self._quiet_ms = seconds * 1000 + micros // 1000 - _CLOCK_MS
         self._publish()
-        # Rows are taken again by the model that they were taken by: another one starts from a snapshot.
-        if self._log.rows >= self._log_rows or self._version != self._service.live.production.version:
+        # Rows are taken again by the models that they were taken by: others start from a snapshot.
+        if self._log.rows >= self._log_rows or self._models is not self._service.live:
             self.save()
         self._measure()
 
@@ -176,7 +176,7 @@ class Serving:
             with self._service.between_bars():
                 self._service.save()
                 self._log.clear()
-                self._version = self._service.live.production.version
+                self._models = self._service.live
         except OSError as error:
             log.warning("no snapshot: %s; the log goes on", error)
 
