@@ -63,6 +63,7 @@ demo: $(STAMP)-module $(STAMP)-deps-cli+train+plot
 
 test: venv
 	@bash tools/need_cargo.sh
+	@bash tools/need_chromium.sh
 	cargo test -p qtfeat-core --quiet
 	$(PY) -m pytest tests
 

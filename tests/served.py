@@ -11,7 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from qtfeat.bars.simulate import simulate
 from qtfeat.features import FeatureSet
 from qtfeat.gates import check
 from qtfeat.serve.drift import reference
+from qtfeat.serve.model import ServedModel
 from qtfeat.train.combine import Calibration, Meta
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import prepare
@@ -57,7 +60,7 @@ def publish(root: Path, table: Any, seed: int = 0, set_name: str = "kline17", **
     _, p, score = model.predict(data.X[rows])
     files = {
         **model.files(),
-        registry.GATES: check(GOOD).to_json(),
+        registry.GATES: check(replace(GOOD, fingerprint=fs.fingerprint, expected_fingerprint=fs.fingerprint)).to_json(),
         registry.GOLDEN: registry.golden(data.columns, data.X[rows], p, score),
         "report.html": b"<!doctype html>",
     }
@@ -82,6 +85,16 @@ def bars_json(table: Any, start: int, stop: int) -> list[dict[str, Any]]:
     for row in rows:
         row["open_time"] = round(row["open_time"].timestamp() * 1000)
     return sorted(rows, key=lambda row: row["open_time"])
+
+
+def named(columns: Sequence[str], row: np.ndarray) -> dict[str, float]:
+    """Features by name, as `POST /v1/predict` takes them."""
+    return dict(zip(columns, row.tolist(), strict=True))
+
+
+def production(models: Path) -> ServedModel:
+    """The production model of a registry, in this process."""
+    return ServedModel.load(models, NAME)
 
 
 class Client:

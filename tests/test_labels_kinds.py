@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,12 +162,13 @@ def test_units_of_integer_times():
 
 
 HOSTILE = {
-    "kind": ["forwards", None],
+    "kind": ["forwards", None, []],
     "horizon": [0, -1, 1.5, None, 2**70, True],
     "threshold": [-0.1, float("nan"), float("inf"), "0.1"],
-    "interval": ["1x", 0, -5],
+    "interval": ["1x", 0, -5, "1M"],  # a month is no minute
     "time_unit": ["h"],
     "by": ["nobody"],
+    "on_bad": ["drop", None],
     "time": ["never"],
 }
 
@@ -180,6 +183,36 @@ def test_hostile_arguments(name, value):
 def test_hostile_barriers(tp, sl):
     with pytest.raises(SchemaError, match=r"take_profit|stop_loss"):
         make_labels(panel(1, 1, 30), "triple_barrier", take_profit=tp, stop_loss=sl)
+
+
+@pytest.mark.parametrize("make", [pl.Categorical, lambda: pl.Enum(["S0", "S1"])])
+def test_symbols_as_categories_of_polars(make):
+    frame = pl.from_pandas(panel(1, 2, 30))
+    want = make_labels(frame)
+    found = make_labels(frame.with_columns(pl.col("symbol").cast(make())))
+    np.testing.assert_array_equal(found.value, want.value)
+    assert found.known.sum() == 50
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text"),
+    [
+        (pa.array([0.5] * 30), "texts, integers or categories"),
+        (pa.array([b"x"] * 30), "texts, integers or categories"),
+        (pa.DictionaryArray.from_arrays(pa.array([0] * 29 + [1]), pa.array(["a", None])), "row 29: the symbol is null"),
+    ],
+)
+def test_symbols_that_are_none(symbols, text):
+    bars = pa.table(panel(1, 1, 30).drop(columns="symbol")).append_column("symbol", symbols)
+    with pytest.raises(SchemaError, match=text):
+        make_labels(bars)
+
+
+def test_an_index_with_a_time_zone():
+    frame = panel(1, 1, 30)
+    zoned = pd.DatetimeIndex(frame["open_time"]).tz_localize("UTC").tz_convert("Asia/Tokyo")
+    labels = make_labels({"open_time": zoned, "close": frame["close"]}, by=None)
+    np.testing.assert_array_equal(labels.t, make_labels(frame, by=None).t)
 
 
 def test_bad_prices_and_times_are_named():
@@ -200,6 +233,27 @@ def test_bad_prices_and_times_are_named():
     assert unsorted.value.row == 60
     with pytest.raises(SchemaError, match="row 3: the symbol is null"):
         make_labels(frame.assign(symbol=frame["symbol"].where(frame.index != 3)))
+
+
+@pytest.mark.parametrize("kind", THRESHOLDS)
+@pytest.mark.parametrize("on_bad", ["null", "reset"])
+def test_a_bad_price_can_be_a_null_bar(kind, on_bad):
+    frame = panel(4, 6, 60, volatility=0.02)
+    prices = ["open", "high", "low", "close"]
+    broken, null = frame.copy(), frame.copy()
+    for row, close in ((70, 0.0), (100, -1.0), (140, np.inf), (200, 1e300), (260, np.nan)):
+        broken.loc[row, "close"] = close
+        null.loc[row, prices] = np.nan
+    if kind == "triple_barrier":
+        broken.loc[300, "high"] = broken.loc[300, "low"] / 2
+        null.loc[300, prices] = np.nan
+    before = broken.copy(deep=True)
+    found, want = make_labels(broken, kind, on_bad=on_bad), make_labels(null, kind)
+    for name in ("value", "ret", "side", "t", "t_end"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name))
+    pd.testing.assert_frame_equal(broken, before)
+    with pytest.raises(SchemaError, match="row 70"):
+        make_labels(broken, kind)
 
 
 def test_nothing_of_the_caller_changes():

@@ -14,11 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import redis
+from typer.testing import CliRunner
 
 from qtfeat.backfill import LakeBusyError
+from qtfeat.cli.app import app
 from qtfeat.errors import SchemaError
 from qtfeat.streams import Consumer, Settings, StreamArchive, StreamSpec, bars_into_lake, parse_streams, read_stream
-from redis_server import server  # noqa: F401 - a fixture
+from redis_server import Server, server  # noqa: F401 - a fixture
 from redis_victim import Victim
 from sizes import SOAK, scaled
 
@@ -51,10 +53,10 @@ def kline(i, **fields):
     return times | {name: repr(value) for name, value in bar.items()} | fields
 
 
-def add(client, stream, messages):
+def add(client, stream, messages, ids=None):
     pipe = client.pipeline(transaction=False)
-    for message in messages:
-        pipe.xadd(stream, message)
+    for k, message in enumerate(messages):
+        pipe.xadd(stream, message, id=ids[k] if ids else "*")
     return [id_.decode() for id_ in pipe.execute()]
 
 
@@ -186,7 +188,7 @@ def test_a_message_that_kills_takes_no_other_with_it(server, tmp_path, victim): 
             except KeyError:
                 continue
     ((dead, fields),) = letters(client, "market.tick")
-    assert (dead, fields[b"dead.deliveries"]) == (ids[20], b"5")
+    assert (dead, fields[b"dead.deliveries"]) == (ids[20], b"6")
     rows = read_stream(tmp_path / "lake", specs[0])
     assert sorted(map(int, rows["trade_id"].to_pylist())) == [i for i in range(40) if i != 20]
 
@@ -231,20 +233,64 @@ def test_a_full_disk_makes_no_dead_letters(server, tmp_path):  # noqa: F811
     assert (archive.counts["rows"], one.counts["dead"], tries) == (20, 0, 4)
 
 
+def command(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_the_commands(server, tmp_path):  # noqa: F811
+    add(server.client(), "market.klines", [kline(i) for i in range(30)])
+    add(server.client(), "my.trades", [tick(i) for i in range(9)])
+    streams = ("-s", "market.klines", "-s", "my.trades=ticks")
+    for new, had in ((39, 0), (0, 39)):
+        group = f"group{had}"
+        done = command(
+            "archive", "redis", "--url", server.url, "--lake", tmp_path, *streams, "--group", group, "--once"
+        )
+        assert done.exit_code == 0, done.output
+        assert f"39 messages archived: {new} new, {had} had been there (0 with other values)" in done.output
+    done = command("archive", "bars", "--lake", tmp_path, "--market", "spot")
+    assert (done.exit_code, done.output.strip()) == (0, "spot/BTC/USDT/1h: 30 new, 0 the same")
+    for args, text in (
+        (("redis", "--lake", tmp_path, "-s", "what"), "say what it carries"),
+        (("redis", "--lake", tmp_path, "--url", "http://x"), "not a Redis URL"),
+        (("bars", "--lake", tmp_path, "--market", "spot", "--stream", "none"), "nothing archived"),
+    ):
+        done = command("archive", *args)
+        assert done.exit_code == (0 if args[0] == "bars" else 2)
+        assert text in done.output
+
+
 def test_one_process_at_a_time(tmp_path):
     with StreamArchive(tmp_path, parse_streams(["market.tick"])), pytest.raises(LakeBusyError, match="being written"):
         StreamArchive(tmp_path, parse_streams(["market.tick"])).__enter__()
 
 
-@pytest.mark.parametrize("stage", ["receive", "persist", "ack", "fold", "drop"])
-def test_kill_in_every_stage(server, tmp_path, victim, stage):  # noqa: F811
-    add(server.client(), "market.tick", [tick(i % 250) for i in range(300)])
+@pytest.fixture(scope="module")
+def undisturbed(victim, tmp_path_factory):
+    """Hashes of the archive of 300 messages that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    one = Server(folder / "redis")
+    try:
+        job = staged(one)
+        assert victim.run(**job, root=str(folder / "lake")) == 0
+    finally:
+        one.stop()
+    return hashes(folder / "lake")
+
+
+def staged(server):  # noqa: F811
+    """300 messages, 50 of them twice, under ids that are the same in every run; and the job that archives them."""
+    add(server.client(), "market.tick", [tick(i % 250) for i in range(300)], [f"{START + i}-0" for i in range(300)])
     job = {"do": "archive", "url": server.url, "streams": ["market.tick"], "fold_rows": 100}
-    assert victim.run(**job, root=str(tmp_path / "whole"), settings={"group": "whole", "batch": 50}) == 0
-    job |= {"root": str(tmp_path / "lake"), "settings": {"batch": 50}}
+    return job | {"settings": {"batch": 50}}
+
+
+@pytest.mark.parametrize("stage", ["receive", "persist", "ack", "fold", "drop"])
+def test_kill_in_every_stage(server, tmp_path, victim, undisturbed, stage):  # noqa: F811
+    job = staged(server) | {"root": str(tmp_path / "lake")}
     assert victim.run(**job, kill={"stage": stage, "hit": 2}) == -9
     assert victim.run(**job) == 0
-    assert hashes(tmp_path / "lake") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "lake") == undisturbed
     rows = read_stream(tmp_path / "lake", StreamSpec("market.tick", "ticks"))
     assert sorted(map(int, rows["trade_id"].to_pylist())) == list(range(250))
     assert not list((tmp_path / "lake").rglob("*.part"))
@@ -275,7 +321,7 @@ class Producer(threading.Thread):
             chunk = [self.message(i) for i in range(start, min(start + 500, self.total))]
             while not self.sent(start, chunk):
                 time.sleep(0.05)
-            time.sleep(0 if SOAK else 0.1)
+            time.sleep(0 if SOAK else 0.05)
 
     def sent(self, start, chunk):
         """Send all of them or none, also where the server dies before it answers."""
@@ -292,19 +338,24 @@ class Producer(threading.Thread):
             return False
 
 
+@pytest.mark.timeout(1800)
 def test_soak_consumer_and_server_killed(server, tmp_path, victim):  # noqa: F811
-    """A million messages, the consumer killed 10 times and the server twice, while the producer goes on."""
+    """A million messages, the consumer killed 10 times and the server twice, while the producer goes on.
+
+    Outside of a soak: 20,000 messages, 3 kills and one.
+    """
     total = scaled(1_000_000)
+    kills, restarts = (10, (3, 7)) if SOAK else (3, (1,))
     producer, rng = Producer(server, total), random.Random(11)
     job = {"do": "archive", "url": server.url, "streams": ["market.tick"]}
-    # Ten kills may meet the same message; that it is no poison is what 12 deliveries say.
-    settings = {"batch": 500, "max_deliveries": 12, "retry_after": 0.002}
+    # Every kill may meet the same message; that it is no poison is what the deliveries beyond them say.
+    settings = {"batch": 500, "max_deliveries": kills + 3, "retry_after": 0.002}
     producer.start()
-    for kill in range(10):
-        seconds = rng.uniform(0.05, 0.8) * (8 if SOAK else 1)
+    for kill in range(kills):
+        seconds = rng.uniform(0.4, 6.4) if SOAK else rng.uniform(0.05, 0.6)
         pid = victim.start(**job, root=str(tmp_path / "lake"), fold_rows=total // 9, settings=settings, once=False)
         time.sleep(seconds)
-        if kill in (3, 7):
+        if kill in restarts:
             server.kill()
             time.sleep(0.3)
             server.start()

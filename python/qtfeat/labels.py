@@ -20,6 +20,7 @@ SIDES = ("SELL", "HOLD", "BUY")
 """Class names; a class is an index into them."""
 
 Kind = Literal["forward", "volatility_scaled", "market_neutral", "win_loss", "triple_barrier"]
+OnBad = Literal["raise", "null", "reset"]
 Floats = npt.NDArray[np.float64]
 Sides = npt.NDArray[np.int8]
 Times = npt.NDArray[np.datetime64]
@@ -32,6 +33,10 @@ THRESHOLDS: Mapping[str, float] = {
     "triple_barrier": 0.0,
 }
 """Default threshold of each kind, in units of its `value`."""
+
+
+# The prices that the engine accepts.
+_PRICES = (1e-110, 1e110)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def make_labels(
     time: str = "open_time",
     interval: Any = None,
     time_unit: str | None = None,
+    on_bad: OnBad = "raise",
 ) -> Labels:
     """Label every bar of a panel.
 
@@ -116,6 +122,8 @@ def make_labels(
         interval: length of a bar ("1h", a timedelta), where there is no `close_time`. None takes the most common
             distance between bars, if there is no doubt about it.
         time_unit: unit of integer times.
+        on_bad: what to do with a price that no bar can have: "raise", or "null" for a null bar. "reset", as in
+            `qtfeat.compute`, is "null" here.
 
     Returns:
         The labels, one per bar. None have the last bars of each symbol and those whose outcome needs a null bar;
@@ -126,12 +134,16 @@ def make_labels(
             do not tell their length; `.column`, `.row` and `.value` where one is concerned.
         UnsortedError: two bars of a symbol at the same time.
     """
-    if kind not in THRESHOLDS:
+    if not isinstance(kind, str) or kind not in THRESHOLDS:
         raise SchemaError(f"labels: kind must be one of {', '.join(map(repr, THRESHOLDS))}, not {kind!r}")
     horizon = count(horizon, "labels: horizon")
     limit = _number(THRESHOLDS[kind] if threshold is None else threshold, "threshold")
     barriers = (_number(take_profit, "take_profit"), _number(stop_loss, "stop_loss"))
+    if on_bad not in ("raise", "null", "reset"):
+        raise SchemaError(f"labels: on_bad must be 'raise', 'null' or 'reset', not {on_bad!r}")
     panel, _ = panel_of(bars, by=by, time=time, interval=interval, time_unit=time_unit, prices=kind == "triple_barrier")
+    if on_bad != "raise":
+        panel = _without_bad(panel)
     value, ret, side, t, t_end = _core.label_panel(panel, kind, horizon, limit, barriers)
     settings = dict(zip(("take_profit", "stop_loss"), barriers, strict=True)) if kind == "triple_barrier" else {}
     return Labels(value, ret, side, _stamps(t), _stamps(t_end), kind, horizon, limit, settings=settings)
@@ -196,11 +208,27 @@ def panel_of(
     }, names
 
 
+def _without_bad(panel: _core._Panel) -> _core._Panel:
+    """The same bars, null where a price is none or does not fit the others."""
+    close, prices = panel["close"], panel["prices"]
+    read = np.stack([close] if prices is None else [close, *prices])
+    bad = ~((read >= _PRICES[0]) & (read <= _PRICES[1])).all(axis=0)  # NaN is bad too
+    if prices is not None:
+        open_, high, low = prices
+        bad |= (np.minimum(open_, close) < low) | (np.maximum(open_, close) > high) | (high < low)
+    close, *rest = np.where(bad, np.nan, read)
+    return {**panel, "close": close, "prices": None if prices is None else (rest[0], rest[1], rest[2])}
+
+
 def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     """A number per row that tells symbols apart, and their names."""
     if _tables.kind(bars) in ("dict", "pandas"):
         return symbols(_tables.arrays(bars, [by])[by], by)
     column = pa.table(bars)[by]
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null")):
+        raise SchemaError(f"column {by!r} has {column.type}: texts, integers or categories are needed", column=by)
+    column = _decoded(column)
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise SchemaError(f"column {by!r}, row {row}: the symbol is null", column=by, row=row)
@@ -215,13 +243,20 @@ def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 def _encoded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[Any]]:
     """Numbers by order of first appearance, and the names they stand for."""
-    if pa.types.is_dictionary(column.type):
-        # It may hold names that no row has.
-        column = column.cast(column.type.value_type)
-    chunks = pc.dictionary_encode(column).chunks
+    chunks = pc.dictionary_encode(_decoded(column)).chunks
     # Encoding a chunked column gives every chunk the same dictionary.
     codes = np.concatenate([np.zeros(0, np.int32), *(np.asarray(chunk.indices, np.int32) for chunk in chunks)])
     return codes, chunks[-1].dictionary.to_pylist() if chunks else []
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary as its values: it may hold names that no row has, or a null."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    kind = column.type.value_type
+    # Arrow cannot take views (polars' categories) from a dictionary.
+    kind = pa.large_string() if str(kind) == "string_view" else kind
+    return pa.chunked_array([part.dictionary.cast(kind).take(part.indices) for part in column.chunks], kind)
 
 
 def _stamps(ns: npt.NDArray[np.int64]) -> Times:

@@ -21,7 +21,7 @@ def interval_ms(interval: str) -> int:
     Raises:
         SchemaError: another spelling; months have no fixed length.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", interval)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", interval) if isinstance(interval, str) else None
     if match is None:
         raise SchemaError(f"interval must be a number and one of s, m, h, d, w, such as '1h'; got {interval!r}")
     return int(match[1]) * _UNIT_MS[match[2]]
@@ -29,9 +29,13 @@ def interval_ms(interval: str) -> int:
 
 def bucket_starts(millis: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """Return the start of the bucket of so many milliseconds that each time is in."""
+    return millis - (millis - bucket_origin(width)) % width
+
+
+def bucket_origin(width: int) -> int:
+    """Return the start of one bucket of so many milliseconds; the others lie whole widths away."""
     # 1970-01-01 was a Thursday; weeks open on Mondays, as on the exchanges.
-    shift = 4 * _UNIT_MS["d"] if width % _UNIT_MS["w"] == 0 else 0
-    return millis - (millis - shift) % width
+    return 4 * _UNIT_MS["d"] if width % _UNIT_MS["w"] == 0 else 0
 
 
 @dataclass(frozen=True, slots=True)

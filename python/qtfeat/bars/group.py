@@ -43,6 +43,12 @@ def fold(column: Array, starts: Ints, ends: Ints, kind: str) -> Array:
     return np.asarray(reduce.reduceat(np.append(column, column[:1]), edges)[::2])
 
 
+def fold_trades(price: Array, amount: Array, starts: Ints, ends: Ints) -> list[Array]:
+    """Fold each run of trades, in order of time, into open, high, low, close and volume."""
+    prices = [fold(price, starts, ends, FOLDS[name]) for name in ("open", "high", "low", "close")]
+    return [*prices, fold(amount, starts, ends, FOLDS["volume"])]
+
+
 def runs(*keys: Array) -> tuple[Ints, Ints]:
     """Return (starts, ends) of the runs of equal keys."""
     n = len(keys[0])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from qtfeat.bars.calendar import bucket_starts, interval_ms
-from qtfeat.bars.group import Ints, fold, refuse_unsorted, runs, symbol_codes
+from qtfeat.bars.group import Ints, fold, fold_trades, refuse_unsorted, runs, symbol_codes
 from qtfeat.bars.schema import BAR_SCHEMA, KLINE_SCHEMA
 from qtfeat.errors import BadBarError, SchemaError
 
@@ -162,8 +162,7 @@ class _Trades:
         columns = [
             pa.array([self.names[code] for code in self.code[starts]], pa.string()),
             pa.array(opened).cast(stamp),
-            *(pa.array(fold(self.price, starts, ends, kind)) for kind in ("first", "max", "min", "last")),
-            pa.array(fold(self.amount, starts, ends, "sum")),
+            *map(pa.array, fold_trades(self.price, self.amount, starts, ends)),
             pa.array(closed).cast(stamp),
             pa.array(fold(self.price * self.amount, starts, ends, "sum")),
             pa.array(ends - starts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,15 @@ def serve(
     poll: Annotated[bool, typer.Option("--poll", help="Take closed bars from the exchange's REST pages.")] = False,
     poll_market: Annotated[str, typer.Option(help="Market to poll: spot, um or cm.")] = "spot",
     poll_url: Annotated[str | None, typer.Option(help="Another server with the same REST pages.")] = None,
-    redis: Annotated[str | None, typer.Option(help="URL of a Redis with the market streams.")] = None,
+    redis: Annotated[str | None, typer.Option(help="URL of a Redis whose streams bring bars; needs --store.")] = None,
+    streams: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A stream, or STREAM=KIND (klines, ticks, trades); repeat [market.klines, market.tick, ...]."
+        ),
+    ] = None,
+    stream_config: Annotated[Path | None, typer.Option(help="TOML with kind, fields and constants per stream.")] = None,
+    signals: Annotated[str, typer.Option(help="Stream that signals go to.")] = "ai.signals",
     on_bad: OnBad = "raise",
     on_gap: Annotated[str, typer.Option(help="What missing bars do: ignore or reset.")] = "ignore",
     snapshot_every: Annotated[int, typer.Option(min=1, help="Bars between two snapshots.")] = 500,
@@ -77,8 +85,20 @@ def serve(
             snapshot_every=snapshot_every,
             log_level=log_level,
         )
-        feeds = prepare(interval, warm_up=warm_up, poll=(poll_market, poll_url) if poll else None, redis=redis)
+        follow = _streams(redis, store, streams, stream_config, signals) if redis else None
+        feeds = prepare(interval, warm_up=warm_up, poll=(poll_market, poll_url) if poll else None, streams=follow)
         run(settings, prepare=feeds)
+
+
+def _streams(url: str, store: Path | None, names: list[str] | None, config: Path | None, signals: str) -> Any:
+    from qtfeat.errors import SchemaError
+    from qtfeat.streams import load_streams, parse_streams
+    from qtfeat.streams.follow import following
+
+    if names and config:
+        raise SchemaError("give --streams or --stream-config, not both")
+    specs = load_streams(config) if config else parse_streams(names) if names else None
+    return following(url, store, streams=specs, signals=signals)
 
 
 def monitor(

@@ -19,6 +19,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from qtfeat.errors import FingerprintMismatch, GateFailed, QtfeatError, RegistryError
+from qtfeat.serve.body import StrictRequest
 from qtfeat.serve.guard import Guard, Limits
 from qtfeat.serve.logs import log
 from qtfeat.serve.messages import Problem
@@ -67,10 +68,11 @@ def make_app(
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
             bars.shutdown(wait=True)
-            await asyncio.to_thread(service.save)
+            await asyncio.to_thread(service.end)
 
     app = Litestar(
         ROUTES,
+        request_class=StrictRequest,
         lifespan=[running],
         state=State(),
         exception_handlers={QtfeatError: _known, HTTPException: _http, Exception: _unknown},

@@ -63,6 +63,8 @@ class Engine:
         stages: seconds that the last cycle spent in `features`, `predict` (with drift) and `policy`.
         on_signals: called with the signals of each cycle, before any snapshot that covers its bars.
         on_save: called before each snapshot, so that what belongs to the bars before it can be made durable first.
+        carry: returns JSON values that each snapshot carries along, for who feeds the engine: how far it has come.
+        carried: what the restored snapshot carried; empty without one.
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class Engine:
         self.stages: dict[str, float] = {}
         self.on_signals: Callable[[Sequence[Signal]], None] | None = None
         self.on_save: Callable[[], None] | None = None
+        self.carry: Callable[[], dict[str, Any]] | None = None
+        self.carried: dict[str, Any] = {}
 
     # --- bars in, signals out -----------------------------------------------------------------------------------
 
@@ -202,6 +206,11 @@ class Engine:
         """Open paper positions by symbol, as JSON values."""
         return self._book.state()
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether there is a state file."""
+        return self._state is not None
+
     def ready(self, digits: float = 4) -> dict[str, bool]:
         """Tell per symbol whether it has seen enough bars for its features to be right to `digits` digits."""
         needed = self.model.features.bars_for(digits=digits)
@@ -276,6 +285,7 @@ class Engine:
             "seen": self._seen,
             "book": self._book.state(),
             "counters": dict(self.counters),
+            "carried": self.carry() if self.carry else self.carried,
             "lane": {"model": production["model"], "drift": production["drift"]},
             "shadow": shadow and {"model": shadow["model"], "drift": shadow["drift"]},
         }
@@ -298,6 +308,7 @@ class Engine:
             last_bar = [list(map(float.fromhex, bar)) for bar in values["last_bar"]]
             seen = [int(count) for count in values["seen"]]
             counters = Counter({str(name): int(count) for name, count in values["counters"].items()})
+            carried = dict(values.get("carried", {}))
             if not len(last_time) == len(last_bar) == len(seen) == len(self.symbols):
                 raise SnapshotError("the state is of another number of symbols")
             self._book.restore(values["book"])
@@ -305,6 +316,7 @@ class Engine:
             if self._shadow and values["shadow"]:
                 self._shadow.restore({**values["shadow"], "panel": parts["shadow"]})
             self._last_time, self._last_bar, self._seen, self.counters = last_time, last_bar, seen, counters
+            self.carried = carried
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, SnapshotError):
                 raise

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -20,13 +19,30 @@ from qtfeat.serve.service import Service
 Fetch = Callable[[int], pa.Table]
 """From a number of bars to the latest closed ones of all symbols, in the bar schema."""
 
+
+class Follower(Protocol):
+    """What follows streams in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End after what is in hand."""
+
+
+Streams = Callable[[Service], Follower]
+
 # A bar is asked for this long after it has closed, then again until it is there.
 _SETTLE_SECONDS = 2.0
 _MARGIN = 20
 
 
 def prepare(
-    interval: str, *, warm_up: Path | None = None, poll: tuple[str, str | None] | None = None, redis: str | None = None
+    interval: str,
+    *,
+    warm_up: Path | None = None,
+    poll: tuple[str, str | None] | None = None,
+    streams: Streams | None = None,
 ) -> Callable[[Service], None]:
     """Return what a server calls before its first request.
 
@@ -34,17 +50,28 @@ def prepare(
         interval: length of a bar.
         warm_up: bars to warm up with.
         poll: market and base URL of REST pages to warm up from and then to follow.
-        redis: URL of a Redis whose market streams are followed.
+        streams: makes what follows the streams of a Redis, such as `qtfeat.streams.follow.following` returns. Then
+            only an engine that has seen nothing is warmed up.
+
+    Raises:
+        SchemaError: both REST pages and streams: a restart would take the bars between from the pages, silently.
     """
+    if poll is not None and streams is not None:
+        raise SchemaError("bars come from REST pages or from streams: give --poll or --redis, not both")
 
     def start(service: Service) -> None:
-        if warm_up is not None:
+        # What streams brought before a restart must not be passed over by history that reaches further.
+        fresh = streams is None or not any(service.read(lambda engine: engine.last_times).values())
+        if warm_up is not None and fresh:
             table, quality = read_bars(warm_up)
             tell("warmed up", bars=service.warm_up(table), source=str(warm_up), quality=str(quality))
+            service.save()
         if poll is not None:
             Poller(service, rest(service, interval, *poll)).start()
-        if redis is not None:
-            follow_redis(service, redis)
+        if streams is not None:
+            follower = streams(service)
+            service.on_end.append(follower.stop)
+            follower.start()
 
     return start
 
@@ -55,19 +82,6 @@ def rest(service: Service, interval: str, market: str, base_url: str | None) -> 
 
     symbols = service.engine.symbols
     return lambda bars: recent_klines(symbols, interval, bars, market=market, base_url=base_url)
-
-
-def follow_redis(service: Service, url: str) -> None:
-    """Follow the market streams of a Redis in a thread of its own.
-
-    Raises:
-        SchemaError: this installation has no consumer of streams.
-    """
-    try:
-        streams = import_module("qtfeat.streams.serving")
-    except ImportError as error:
-        raise SchemaError(f"--redis: this installation has no consumer of streams ({error})") from error
-    streams.start(service, url)
 
 
 class Poller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 
@@ -35,11 +36,13 @@ class Ingested:
         signals: signals of production, in the order of time.
         shadow: signals of the shadow, for the same bars.
         refused: bars that were not taken, with the reason.
+        stages: seconds by stage, and in `total`, of each cycle that made signals.
     """
 
     signals: list[Signal] = field(default_factory=list)
     shadow: list[Signal] = field(default_factory=list)
     refused: list[tuple[ClosedBar, str]] = field(default_factory=list)
+    stages: list[dict[str, float]] = field(default_factory=list)
 
 
 def cycles(bars: Iterable[ClosedBar]) -> list[list[ClosedBar]]:
@@ -69,7 +72,11 @@ def ingest(engine: Engine, bars: Sequence[ClosedBar]) -> Ingested:
             )
     out = Ingested()
     for cycle in cycles(bars):
+        start = perf_counter()
+        before = len(out.signals)
         one_cycle(engine, cycle, out)
+        if len(out.signals) > before:
+            out.stages.append({**engine.stages, "total": perf_counter() - start})
     return out
 
 

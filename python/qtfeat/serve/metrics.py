@@ -21,7 +21,7 @@ class Metrics:
     """All metrics of one server.
 
     Attributes:
-        stage: seconds per stage of a cycle: `receive`, `features`, `predict`, `policy`, `total`.
+        stage: seconds per stage of a cycle of bars: `features`, `predict`, `policy`, and `total` with the rest.
         request: seconds per request by route and status.
         signals: signals by lane, source and side.
         reloads: loads of another version by result: `ok`, `failed`.

@@ -79,6 +79,9 @@ class Reloader:
             start = perf_counter()
             try:
                 live = await asyncio.to_thread(load_live, self.root, self.name, self.service.live)
+                if _versions(live) == _versions(self.service.live):
+                    self.service.reload_error = ""
+                    return True
                 await asyncio.to_thread(self.service.replace, live)
             except (QtfeatError, OSError) as error:
                 self.service.reload_error = str(error)
@@ -87,11 +90,7 @@ class Reloader:
                 return False
             self.service.reload_error = ""
             self.service.metrics.reloads.labels("ok").inc()
-            facts: dict[str, Any] = {
-                "production": live.production.version,
-                "shadow": live.shadow and live.shadow.version,
-                "previous": live.previous,
-            }
+            facts = _versions(live)
             tell("reloaded", **facts, seconds=round(perf_counter() - start, 4))
             self.service.announce("models", facts)
             return True
@@ -120,3 +119,8 @@ class Reloader:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _versions(live: Live) -> dict[str, Any]:
+    shadow = live.shadow.version if live.shadow else None
+    return {"production": live.production.version, "shadow": shadow, "previous": live.previous}

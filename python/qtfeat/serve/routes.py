@@ -23,7 +23,6 @@ from qtfeat import registry
 from qtfeat._times import UNITS, scalar_ns
 from qtfeat.registry import Aliases
 from qtfeat.serve import messages as m
-from qtfeat.serve.engine import Engine
 from qtfeat.serve.ingest import ClosedBar
 from qtfeat.serve.metrics import CONTENT_TYPE
 from qtfeat.serve.predictor import infer, predict
@@ -38,7 +37,10 @@ _HEARTBEAT_SECONDS = 15.0
 _PAGE = {
     "index.html": "text/html",
     "app.js": "text/javascript",
+    "dom.js": "text/javascript",
+    "link.js": "text/javascript",
     "style.css": "text/css",
+    "icon.svg": "image/svg+xml",
     "api.html": "text/html",
     "api.js": "text/javascript",
 }
@@ -178,12 +180,10 @@ def signals_route(
     if limit:
         return [s for s in list(service.recent) if symbol in (None, s.symbol)][-limit:]
 
-    def newest(engine: Engine) -> list[Signal]:
-        found = engine.signals if lane == "production" else engine.shadow_signals
-        return [s for s in found.values() if symbol in (None, s.symbol)]
-
-    found: list[Signal] = service.read(newest)
-    return found
+    # Copied in one step: the event loop does not wait for bars that are being taken.
+    engine = service.engine
+    found = list((engine.signals if lane == "production" else engine.shadow_signals).values())
+    return [s for s in found if symbol in (None, s.symbol)]
 
 
 @get("/v1/state", guards=[scope("read")], responses=_problems(), sync_to_thread=True)

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ class Service:
         draining: True from the moment that the process was told to end.
         reload_error: why the last load of another version failed; empty if it did not.
         recent: the last signals of production, oldest first.
+        on_end: called when the server ends, before its state is saved: feeds stop here.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Service:
         self.draining, self.reload_error = False, ""
         self.recent: deque[Signal] = deque(maxlen=RECENT)
         self.seconds: deque[float] = deque(maxlen=2000)
+        self.on_end: list[Callable[[], None]] = []
         self._recorder, self._clock = recorder, clock
         self._lock = threading.RLock()
         self._listeners: dict[asyncio.Queue[bytes | None], asyncio.AbstractEventLoop] = {}
@@ -80,22 +83,23 @@ class Service:
 
     # --- bars ---------------------------------------------------------------------------------------------------
 
-    def take(self, bars: Sequence[ClosedBar]) -> Ingested:
+    def take(self, bars: Sequence[ClosedBar], *, known_closed: bool = False) -> Ingested:
         """Show the engine closed bars; one that has not closed by the clock is refused.
+
+        Args:
+            bars: the bars, in any order.
+            known_closed: the caller has made sure that they have closed; the clock is not asked.
 
         Raises:
             SchemaError: a symbol outside the universe; nothing was taken then.
         """
-        start = time.perf_counter()
-        now = self.now_ns + SETTLE_NS
-        closed = [bar for bar in bars if bar.time_ns + self.engine.interval_ns <= now]
+        latest = self.now_ns + SETTLE_NS - self.engine.interval_ns
+        closed = [bar for bar in bars if known_closed or bar.time_ns <= latest]
         with self._lock:
             out = ingest(self.engine, closed)
-            stages = dict(self.engine.stages) if out.signals else {}
-        out.refused += [
-            (bar, "forming: the bar has not closed yet") for bar in bars if bar.time_ns + self.engine.interval_ns > now
-        ]
-        self._measure(out, stages, time.perf_counter() - start)
+        if not known_closed:
+            out.refused += [(bar, "forming: the bar has not closed yet") for bar in bars if bar.time_ns > latest]
+        self._measure(out)
         self.recent.extend(out.signals)
         self._publish(out)
         return out
@@ -113,6 +117,12 @@ class Service:
         """Show the engine history; see `Engine.warm_up`."""
         with self._lock:
             return self.engine.warm_up(bars)
+
+    def end(self) -> None:
+        """Stop the feeds, and make state and signals durable."""
+        for stop in self.on_end:
+            stop()
+        self.save()
 
     def save(self) -> None:
         """Make state and signals durable."""
@@ -151,10 +161,15 @@ class Service:
         with self._lock:
             return what(self.engine)
 
-    def ready(self) -> dict[str, bool]:
-        """Tell per symbol whether it has seen enough bars."""
+    @contextmanager
+    def between_bars(self) -> Iterator[None]:
+        """Hold the engine: what is done inside is one thing to everybody else."""
         with self._lock:
-            return self.engine.ready()
+            yield
+
+    def ready(self) -> dict[str, bool]:
+        """Tell per symbol whether it has seen enough bars, without waiting for bars that are being taken."""
+        return self.engine.ready()
 
     # --- listeners ----------------------------------------------------------------------------------------------
 
@@ -209,10 +224,11 @@ class Service:
             if beside is not None:
                 self._recorder.add("shadow", beside)
 
-    def _measure(self, out: Ingested, stages: dict[str, float], total: float) -> None:
-        for stage, seconds in {**stages, "total": total}.items():
-            self.metrics.stage.labels(stage).observe(seconds)
-        self.seconds.append(total)
+    def _measure(self, out: Ingested) -> None:
+        for stages in out.stages:
+            for stage, seconds in stages.items():
+                self.metrics.stage.labels(stage).observe(seconds)
+            self.seconds.append(stages["total"])
         for lane, signals in (("production", out.signals), ("shadow", out.shadow)):
             for signal in signals:
                 self.metrics.signals.labels(lane, signal.source, signal.side).inc()

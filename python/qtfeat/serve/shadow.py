@@ -74,8 +74,8 @@ class Comparison:
             ("net", "+.5%"),
             ("confidence", ".4f"),
         ):
-            both = (getattr(self.production, name), getattr(self.shadow, name))
-            lines.append(f"{name:12}{both[0]:>24{form}}{both[1]:>24{form}}")
+            both = (format(getattr(score, name), form) for score in (self.production, self.shadow))
+            lines.append(f"{name:12}" + "".join(f"{text:>24}" for text in both))
         return "\n".join(lines)
 
 

@@ -40,8 +40,12 @@ class Stub:
 
 @pytest.fixture(scope="module")
 def market():
-    table = simulate(SYMBOLS, BARS, 3)
-    shape = (SYMBOLS, BARS)
+    return simulated(BARS)
+
+
+def simulated(bars):
+    table = simulate(SYMBOLS, bars, 3)
+    shape = (SYMBOLS, bars)
     names = table["symbol"].unique().to_pylist()
     columns = [table[name].to_numpy() for name in ("open", "high", "low", "close", "volume")]
     return names, np.stack(columns, axis=1).reshape(*shape, 5), table["open_time"].to_numpy().reshape(shape), table
@@ -170,9 +174,11 @@ def test_a_stale_model_holds(market):
     assert not any("stale" in s.reason for s in found[: -2 * SYMBOLS])
 
 
-def test_drifted_inputs_hold(market):
+def test_drifted_inputs_hold():
+    # The index needs a quarter of its window: 500 bars of each symbol.
+    market = simulated(560)
     one = engine(market, Stub(reference=reference(np.full((600, 17), 1e6) + np.arange(600)[:, None])))
-    found = run(market, one)
+    found = run(market, one, 0, 560)
     assert found[-1].drift > 0.25
     assert found[-1].source == "guard"
     assert "drift" in found[-1].reason

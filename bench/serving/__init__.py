@@ -1,0 +1,1 @@
+"""What `make bench-serve` measures: tick to signal in process, and requests over loopback."""
