@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import Struct, structs
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+
+class Signal(Struct, frozen=True, gc=False):
     """One symbol, one closed bar. Equal bars, model and policy give equal signals, whatever happened in between.
 
     Attributes:
@@ -54,4 +54,4 @@ class Signal:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the signal as JSON values."""
-        return asdict(self)
+        return structs.asdict(self)
