@@ -34,7 +34,7 @@ def grown(table: Any) -> tuple[FeatureSet, Ensemble, Any]:
     cut = len(order) * 4 // 5
 
     def at(rounds: int) -> Boosters:
-        config = TrainConfig(seed=0, threads=1, rounds=rounds, patience=rounds, learning_rate=0.02)
+        config = TrainConfig(seed=0, threads=1, rounds=rounds, patience=rounds, learning_rate=0.01)
         return train(data.X, data.labels, fit=order[:cut], tail=order[cut:], config=config)
 
     few, many = at(-(-TREES // CLASSES)), at(TREES)
