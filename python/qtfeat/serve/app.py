@@ -24,7 +24,7 @@ from qtfeat.serve.guard import Guard, Limits
 from qtfeat.serve.logs import log
 from qtfeat.serve.messages import Problem
 from qtfeat.serve.reload import Reloader
-from qtfeat.serve.routes import ROUTES, Context, request_id
+from qtfeat.serve.routes import ROUTES, Context, check_scope, request_id
 from qtfeat.serve.service import Service
 from qtfeat.serve.tokens import Tokens
 
@@ -73,6 +73,7 @@ def make_app(
     app = Litestar(
         ROUTES,
         request_class=StrictRequest,
+        before_request=check_scope,
         lifespan=[running],
         state=State(),
         exception_handlers={QtfeatError: _known, HTTPException: _http, Exception: _unknown},
