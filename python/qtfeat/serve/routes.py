@@ -273,15 +273,18 @@ def health_route() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get(["/ready", "/v2/health/ready"], responses=_problems(), sync_to_thread=False)
-def ready_route(state: State, need: Literal["all", "any", "none"] = "all") -> Response[dict[str, Any]]:
+_NOT_READY = {503: ResponseSpec(m.Ready, generate_examples=False, description="not ready")}
+
+
+@get(["/ready", "/v2/health/ready"], responses=_problems() | _NOT_READY, sync_to_thread=False)
+def ready_route(state: State, need: Literal["all", "any", "none"] = "all") -> Response[m.Ready]:
     """Tell whether symbols have seen enough bars: 200 if all (any, none) have and the process is not ending."""
     service = _context(state).service
     ready = service.ready()
     number = sum(ready.values())
     enough = {"all": number == len(ready), "any": number > 0, "none": True}[need]
-    body = {"ready": enough and not service.draining, "symbols": len(ready), "symbols_ready": number}
-    return Response(body, status_code=200 if body["ready"] else 503)
+    body = m.Ready(enough and not service.draining, len(ready), number)
+    return Response(body, status_code=200 if body.ready else 503)
 
 
 @get("/metrics", scope="read", responses=_problems(), media_type="text/plain", sync_to_thread=True)
