@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(HERE), str(HERE / "tests")]
+sys.path.insert(0, str(HERE))
+sys.path.insert(1, str(HERE / "tests"))
 
 from bench.serving.model import BARS, SYMBOLS, market, publish
 from bench.serving.ticks import measure
@@ -131,7 +132,7 @@ def main() -> int:
             enough = line["ratio"] >= limits["ratio"]
             held &= enough
             print(
-                f"{line['connections']:>3} connections: p50 {line['ours_p50']:,.0f} us, p99 {line['ours_p99']:,.0f} us; "
+                f"{line['connections']:>3} connections: p50 {line['ours_p50']:,.0f} us, p99 {line['ours_p99']:,.0f} us;",
                 f"with the libraries p50 {line['libraries_p50']:,.0f} us, p99 {line['libraries_p99']:,.0f} us; "
                 f"{line['ratio']:.2f}x at p50 over {line['requests']:,} requests; at least {limits['ratio']:g}"
                 f"{'' if enough else ': MISSED'}",
