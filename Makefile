@@ -99,6 +99,7 @@ docs: venv
 	@$(PY) tools/features_page.py
 	@$(PY) tools/parity_page.py
 	@$(PY) tools/ta_stub.py
+	@$(PY) tools/dashboard.py
 
 wheel: $(STAMP)-deps-build
 	@bash tools/need_cargo.sh

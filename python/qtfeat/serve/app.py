@@ -97,7 +97,7 @@ def _openapi() -> OpenAPIConfig:
 
 
 def _problem(
-    request: AnyRequest, status: int, error: str, message: str, headers: dict[str, str] | None = None, **fields: Any
+    request: AnyRequest, status: int, error: str, message: str, *, headers: Any = None, **fields: Any
 ) -> Response[Problem]:
     headers = {**(headers or {}), **({"retry-after": "1"} if status in (429, 503) else {})}
     body = Problem(status, error, message, request_id(request), **fields)
@@ -115,7 +115,9 @@ def _http(request: AnyRequest, error: HTTPException) -> Response[Problem]:
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         parts = [f"{entry.get('key', '')}: {entry.get('message', '')}".strip(": ") for entry in error.extra[:5]]
         text = "; ".join(parts) or text
-    return _problem(request, error.status_code, type(error).__name__.removesuffix("Exception"), text, error.headers)
+    return _problem(
+        request, error.status_code, type(error).__name__.removesuffix("Exception"), text, headers=error.headers
+    )
 
 
 def _unknown(request: AnyRequest, error: Exception) -> Response[Problem]:
