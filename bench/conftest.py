@@ -47,12 +47,15 @@ def run_row(benchmark: Any) -> Callable[[Row], None]:
             pytest.skip("qtfeat is not installed")
         quick = os.environ.get("QTFEAT_BENCH_QUICK") == "1"
         case = row.build(quick=quick)
-        benchmark.extra_info["difference"] = check(case)
-        clock = time.process_time if row.pinned else time.perf_counter
-        timing = measure(case, pairs=3 if quick else row.pairs, clock=clock)
-        benchmark.extra_info["ratio"] = timing.ratio
-        benchmark.extra_info["seconds_per_unit"] = timing.ours
-        benchmark.pedantic(case.ours, rounds=3, warmup_rounds=1)
+        try:
+            benchmark.extra_info["difference"] = check(case)
+            clock = time.process_time if row.pinned else time.perf_counter
+            timing = measure(case, pairs=3 if quick else row.pairs, clock=clock)
+            benchmark.extra_info["ratio"] = timing.ratio
+            benchmark.extra_info["seconds_per_unit"] = timing.ours
+            benchmark.pedantic(case.ours, rounds=3, warmup_rounds=1)
+        finally:
+            case.close()
         _hold(row, timing.ours, timing.ratio)
 
     return run

@@ -68,6 +68,8 @@ class Case:
     exclude: dict[str, str] = field(default_factory=dict)
     # False where state goes on from call to call, so that results differ by design.
     repeatable: bool = True
+    # Removes what the data left on the disk.
+    close: Callable[[], object] = field(default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,12 @@ def idle_cores(seconds: float = 1.0) -> float:
     total = sum(after) - sum(before)
     idle = (after[3] + after[4]) - (before[3] + before[4])
     return (os.cpu_count() or 1) * idle / max(total, 1)
+
+
+def busy_seconds() -> float | None:
+    """Return the seconds that all cores have worked since the machine began (Linux; elsewhere None)."""
+    times = _cpu_times()
+    return None if times is None else (sum(times) - times[3] - times[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_times() -> list[int] | None:

@@ -52,7 +52,7 @@ def main() -> int:
         outcome = runner.run_row(row, quick=arguments.quick, peers_only=arguments.peers_only)
         lines.append(page.judge(row, outcome, floors["rows"].get(row.id, {})))
     facts = [] if arguments.only else runner.run_extras(quick=arguments.quick)
-    absent = [] if arguments.peers_only or arguments.only else list(floors["absent"].values())
+    absent = [] if arguments.peers_only or arguments.only else list(floors.get("absent", {}).values())
     print(page.table(lines, absent))
     print(page.fact_table(facts))
     if arguments.write:

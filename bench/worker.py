@@ -40,10 +40,13 @@ def run(one: Row, *, quick: bool, peers_only: bool) -> Result:
     case = one.build(quick=quick)
     if peers_only:
         case = replace(case, ours=None, compare_ours=None)
-    difference = check(case)
-    free = one.threads == 1 or _wait_for_cores()
-    clock = time.process_time if one.pinned else time.perf_counter
-    timing = measure(case, pairs=3 if quick else one.pairs, clock=clock)
+    try:
+        difference = check(case)
+        free = one.threads == 1 or _wait_for_cores()
+        clock = time.process_time if one.pinned else time.perf_counter
+        timing = measure(case, pairs=3 if quick else one.pairs, clock=clock)
+    finally:
+        case.close()
     note = "" if free else "not judged: both cores were not free"
     return Result(one.id, case.unit, timing, difference, free, note)
 

@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typer.testing import CliRunner
 
 from qtfeat.backfill import Lake, Partition
 from qtfeat.bars.simulate import simulate
+from qtfeat.cli.app import app
 
 LOCKS = {".lock"}
+ONE = Partition("spot", "SIM000", "1h")
 
 
 def tree(root: Path | str) -> dict[str, str]:
@@ -79,3 +82,26 @@ def killed_when(process: subprocess.Popen[str], ready: Any, sign: int = signal.S
         time.sleep(0.002)
     process.communicate(timeout=60)
     return int(process.returncode)
+
+
+def invoke(*args: str | Path) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def features_of(lake: Lake) -> dict[str, str]:
+    return tree(Path(lake.root, "features"))
+
+
+def spoil(lake: Lake, partition: Partition, month: int, row: int) -> None:
+    """Give one bar of a month a high below its low."""
+    bars = lake.read(partition)
+    names = np.array([str(t)[:7] for t in bars["open_time"].to_numpy().astype("datetime64[M]")])
+    at = int(np.flatnonzero(names == f"2023-{month:02d}")[row])
+    high = bars["high"].to_numpy().copy()
+    high[at] = 1e-9
+    lake.add(
+        bars.slice(at, 1).set_column(3, "high", pa.array(high[at : at + 1])),
+        partition.market,
+        partition.interval,
+        on_conflict="replace",
+    )

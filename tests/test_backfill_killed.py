@@ -19,7 +19,7 @@ from sizes import SOAK, scaled
 
 
 def _months(root: Path) -> int:
-    return len(list(root.glob("features/**/*.state")))
+    return len(list(root.glob("features/**/[0-9]*.parquet")))
 
 
 @pytest.mark.soak

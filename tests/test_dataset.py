@@ -172,9 +172,9 @@ def test_lightgbm_trains_from_sequences(lake: Lake) -> None:
         return str(text)
 
     sequences = qf.dataset(lake, batch_rows=300).lightgbm_dataset("value", params=settings)
+    rows = sequences.data[1]  # training lets go of the data
     plain = lightgbm.Dataset(expected["X"], expected["value"], feature_name=FS.columns, params=settings)
     assert model(sequences) == model(plain)
-    rows = sequences.data[1]
     X = expected["X"][expected["symbol"] == "SIM001"]
     assert len(rows) == len(X)
     for at in (0, 5, len(X) - 1, slice(3, 900), slice(0, len(X), 7), [5, 0, 1_500, 5]):

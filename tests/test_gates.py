@@ -227,6 +227,7 @@ HOSTILE = {
     "list": "version = 1\n[skill]\nmin_t = [2]\n",
     "half a row": "version = 1\n[integrity]\nmin_rows = 499.5\n",
     "no rows": "version = 1\n[integrity]\nmin_rows = 0\n",
+    "more than a float": f"version = 1\n[integrity]\nmin_rows = {10**400}\n",
     "huge": f"version = 1\n[integrity]\nmin_rows = {10**30}\n",
     "unknown limit": "version = 1\n[skill]\nmin_tea = 2.0\n",
     "unknown table": "version = 1\n[slill]\nmin_t = 2.0\n",
@@ -298,6 +299,9 @@ def test_a_forged_gates_json_is_refused():
         forged(evidence={**stored["evidence"], "rows": "many"}),
         forged(format=2),
         forged(verdicts={"skill.t": True}),
+        with_verdicts(value=99.0),
+        with_verdicts(limit=99.0),
+        with_verdicts(relation=">"),
         with_verdicts(gate=["skill.t"]),
         with_verdicts(limit={"a": 1}),
         with_verdicts(failing=["production"]),
@@ -310,6 +314,19 @@ def test_a_forged_gates_json_is_refused():
     ):
         with pytest.raises(SchemaError, match=r"gates\.json"):
             Verdicts.from_json(text)
+
+
+def test_the_words_of_a_verdict_are_those_of_the_judgement():
+    stored = json.loads(check(GOOD).to_json())
+    for entry in stored["verdicts"]:
+        entry["sentence"] = "the best model ever"
+    again = Verdicts.from_json(json.dumps(stored).encode())
+    assert [v.sentence for v in again.verdicts] == [v.sentence for v in check(GOOD).verdicts]
+
+
+def test_what_is_no_evidence():
+    with pytest.raises(SchemaError, match="Evidence and Limits"):
+        check(None)
 
 
 def test_the_table_says_why():

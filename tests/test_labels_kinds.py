@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,10 +162,10 @@ def test_units_of_integer_times():
 
 
 HOSTILE = {
-    "kind": ["forwards", None],
+    "kind": ["forwards", None, []],
     "horizon": [0, -1, 1.5, None, 2**70, True],
     "threshold": [-0.1, float("nan"), float("inf"), "0.1"],
-    "interval": ["1x", 0, -5],
+    "interval": ["1x", 0, -5, "1M"],  # a month is no minute
     "time_unit": ["h"],
     "by": ["nobody"],
     "time": ["never"],
@@ -180,6 +182,36 @@ def test_hostile_arguments(name, value):
 def test_hostile_barriers(tp, sl):
     with pytest.raises(SchemaError, match=r"take_profit|stop_loss"):
         make_labels(panel(1, 1, 30), "triple_barrier", take_profit=tp, stop_loss=sl)
+
+
+@pytest.mark.parametrize("make", [pl.Categorical, lambda: pl.Enum(["S0", "S1"])])
+def test_symbols_as_categories_of_polars(make):
+    frame = pl.from_pandas(panel(1, 2, 30))
+    want = make_labels(frame)
+    found = make_labels(frame.with_columns(pl.col("symbol").cast(make())))
+    np.testing.assert_array_equal(found.value, want.value)
+    assert found.known.sum() == 50
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text"),
+    [
+        (pa.array([0.5] * 30), "texts, integers or categories"),
+        (pa.array([b"x"] * 30), "texts, integers or categories"),
+        (pa.DictionaryArray.from_arrays(pa.array([0] * 29 + [1]), pa.array(["a", None])), "row 29: the symbol is null"),
+    ],
+)
+def test_symbols_that_are_none(symbols, text):
+    bars = pa.table(panel(1, 1, 30).drop(columns="symbol")).append_column("symbol", symbols)
+    with pytest.raises(SchemaError, match=text):
+        make_labels(bars)
+
+
+def test_an_index_with_a_time_zone():
+    frame = panel(1, 1, 30)
+    zoned = pd.DatetimeIndex(frame["open_time"]).tz_localize("UTC").tz_convert("Asia/Tokyo")
+    labels = make_labels({"open_time": zoned, "close": frame["close"]}, by=None)
+    np.testing.assert_array_equal(labels.t, make_labels(frame, by=None).t)
 
 
 def test_bad_prices_and_times_are_named():

@@ -296,6 +296,28 @@ def test_gc_keeps_what_is_pointed_at_and_the_newest(tmp_path):
     assert registry.verify(tmp_path).ok
 
 
+@pytest.mark.parametrize("keep", [3, 4, 5, 6, 7])
+def test_gc_that_keeps_more_than_there_are_removes_nothing(tmp_path, keep):
+    made = [publish(tmp_path, seed) for seed in range(3)]
+    assert registry.gc(tmp_path, "m", keep=keep) == []
+    assert [info.version for info in registry.list(tmp_path)] == made
+    with pytest.raises(RegistryError, match="keep"):
+        registry.gc(tmp_path, "m", keep=1.5)
+
+
+def test_gates_of_a_model_with_other_features_are_refused(tmp_path, monkeypatch):
+    other = gated.manifest() | {"fingerprint": "e" * 64}
+    with pytest.raises(RegistryError, match=r"gates\.json judges a model with fingerprint fff"):
+        registry.publish(tmp_path, "m", gated.files(), other)
+    # Nor does one that was written by other hands go live.
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "same_fingerprint", lambda *_: None)
+        written = registry.publish(tmp_path, "m", gated.files(), other)
+    for move in (registry.promote, registry.shadow):
+        with pytest.raises(RegistryError, match="judges a model"):
+            move(tmp_path, "m", written.name)
+
+
 def test_verify_predicts_the_golden_rows_again(three):
     root, _ = three
     found = registry.verify(root, predict=gated.predict)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gated
@@ -240,12 +241,26 @@ def test_hostile_golden_rows_are_refused(tmp_path, text):
 
 
 def test_an_impossible_expiry_is_refused(tmp_path):
-    for data, seconds in (({"last": "yesterday"}, 1.0), ({"last": "2023-01-01"}, 1e300), ({"last": [1]}, 1.0)):
+    cases = (
+        ({"last": "yesterday"}, 1.0),
+        ({"last": "2023-01-01"}, 1e300),
+        ({"last": "2023-01-01"}, 9e9),  # past 2262
+        ({"last": [1]}, 1.0),
+        # NumPy would read these, and the model would never expire.
+        ({"last": "NaT"}, 1.0),
+        ({"last": ""}, 1.0),
+        ({"last": "now"}, 1.0),
+        ({"last": "today"}, 1.0),
+    )
+    for data, seconds in cases:
         manifest = {**gated.manifest(), "data": data, "expires_after": seconds}
         path = registry.publish(tmp_path, "m", gated.files(), manifest)
         with pytest.raises(RegistryError, match="no time"):
             _ = registry.load_folder(path).expires_at
-    assert len(registry.verify(tmp_path).problems) == 3
+    assert len(registry.verify(tmp_path).problems) == len(cases)
+    zoned = gated.manifest() | {"data": {"last": "2023-01-01T02:00:00+02:00"}, "expires_after": 60.0}
+    path = registry.publish(tmp_path, "n", gated.files(), zoned)
+    assert registry.load_folder(path).expires_at == np.datetime64("2023-01-01T00:01")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links as on POSIX")

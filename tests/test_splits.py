@@ -13,6 +13,7 @@ from qtfeat.errors import SchemaError
 from qtfeat.splits import PurgedWalkForward, purged_tail
 
 NAT = np.iinfo(np.int64).min
+DAYS = np.arange("2024-01-01", "2024-02-01", dtype="datetime64[D]")
 
 
 @st.composite
@@ -120,6 +121,27 @@ def test_scikit_learn_takes_it():
         (lambda: next(PurgedWalkForward(1, embargo=-1).split(times=[1, 2], label_end=[1, 2])), "embargo"),
         (lambda: next(PurgedWalkForward(1, embargo=timedelta(1)).split(times=[1, 2], label_end=[1, 2])), "embargo"),
         (lambda: purged_tail([1, 2], [1, 2], 1.0), "share"),
+        (lambda: purged_tail([1, 2], [1, 2], "0.5"), "share"),
+        (lambda: PurgedWalkForward("3"), "n_splits"),
+        (lambda: PurgedWalkForward(train_size=float("nan")), "train_size"),
+        (lambda: PurgedWalkForward(test_size=1.5), "test_size"),
+        (lambda: next(PurgedWalkForward(1).split(5, times=[1, 2], label_end=[1, 2])), "X must have a length"),
+        (lambda: next(PurgedWalkForward(1).split(times=[[1], [2, 3]], label_end=[1, 2])), "times"),
+        # A part of a whole embargo is not cut off, and one that nanoseconds cannot hold does not wrap around.
+        (lambda: next(PurgedWalkForward(1, embargo=1.5).split(times=[1, 2], label_end=[1, 2])), "embargo"),
+        (lambda: next(PurgedWalkForward(1, embargo=None).split(times=DAYS, label_end=DAYS)), "embargo"),
+        (
+            lambda: next(
+                PurgedWalkForward(1, embargo=np.timedelta64(600, "D") * 365).split(times=DAYS, label_end=DAYS)
+            ),
+            "embargo",
+        ),
+        (
+            lambda: next(PurgedWalkForward(1, embargo=np.timedelta64(1, "M")).split(times=DAYS, label_end=DAYS)),
+            "embargo",
+        ),
+        (lambda: next(PurgedWalkForward(1).split(times=DAYS, label_end=DAYS + 100_000)), "row 0.*1677 and 2262"),
+        (lambda: next(PurgedWalkForward(1).split(times=np.array([1, 2**63], "u8"), label_end=[1, 2])), "64 bits"),
     ],
 )
 def test_bad_settings_are_named(make, text):

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qtfeat as qf
@@ -237,6 +237,7 @@ def test_one_symbol_without_a_column():
         max_size=12,
     )
 )
+@example([{"exit_time": 5 * 10**16}, {"entry_time": 99_999_999_999}])
 @settings(max_examples=60, deadline=None)
 def test_whatever_stands_in_a_row_it_is_read_or_refused(changes):
     made = [row | change for row, change in zip(rows(len(changes)), changes, strict=True)]
@@ -274,6 +275,63 @@ def test_files_and_maps_that_do_not_fit(tmp_path):
         with pytest.raises(QtfeatError, match=text):
             read_trades(*arguments, **how)
     assert not (tmp_path / "no.csv").exists()
+
+
+GOOD = {
+    "symbol": ["A", "B"],
+    "entry_time": ["2024-01-01", "2024-01-02"],
+    "exit_time": ["2024-01-03", "2024-01-04"],
+    "pnl_pct": [1.0, 2.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pnl_pct": [1.0]}, "2 rows, 'pnl_pct' has 1"),
+        ({"symbol": ["A"]}, "'symbol' has 1 rows"),
+        ({"PNL_PCT": [3.0, 4.0]}, "say which"),
+        ({"profit_pct": [3.0, 4.0]}, "say which"),
+        ({"pair": ["C", "D"]}, "say which"),
+    ],
+)
+def test_columns_that_do_not_tell_one_table(change, text):
+    with pytest.raises(SchemaError, match=text):
+        read_trades(GOOD | change)
+
+
+def test_one_of_two_columns_can_be_chosen():
+    assert read_trades(GOOD | {"profit_pct": [3.0, 4.0]}, columns={"pnl_pct": "profit_pct"}).pnl[0] == 0.03
+    assert read_trades(GOOD | {"open_timestamp": [0, 0]}).pnl[0] == 0.01  # times in two forms say the same
+
+
+def test_a_column_twice_in_a_file(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("symbol,symbol,entry_time,exit_time,pnl_pct\nA,B,2024-01-01,2024-01-02,1\n")
+    with pytest.raises(SchemaError, match="more than one column 'symbol'"):
+        read_trades(path)
+
+
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_a_time_that_nanoseconds_cannot_hold_costs_its_row(unit):
+    exits = pa.array([20_000, 2**40 * (1 if unit == "s" else 10**6)], pa.timestamp(unit))
+    entries = pa.array([10_000, 10_000], pa.timestamp(unit))
+    trades = read_trades(pa.table(GOOD | {"entry_time": entries, "exit_time": exits}))
+    assert len(trades) == 1
+    assert [(one.row, one.reason) for one in trades.refused] == [(1, "the exit time is no time")]
+
+
+def test_prices_without_a_return():
+    trades = read_trades(GOOD | {"entry_price": [5e-324, 1.0], "exit_price": [1e308, 1.1]})
+    assert np.isfinite(trades.ret).all()
+    assert trades.refused[0].row == 0
+
+
+def test_what_is_no_set_of_trades():
+    with pytest.raises(SchemaError, match="read_trades"):
+        trade_dataset(GOOD)
+    with pytest.raises(SchemaError, match="must be a map"):
+        read_trades(GOOD, columns=["pnl_pct"])
 
 
 def test_recorded_trades():

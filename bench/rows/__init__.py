@@ -53,6 +53,7 @@ _PUSH = "streaming push of all 17, from Python"
 _SMALL = "wide32, 100 rows, one call"
 _ROW = "500 trees, one row from Python"
 _BATCH = "500 trees, 100,000 rows, 1 thread"
+_BACKFILL = "backfill Parquet -> Parquet, 6 x 20,000 bars, 1 thread"
 _AVX2 = KEEP_MEMORY | {"QTFEAT_CPU": "avx2"}
 
 ROWS: tuple[Row, ...] = (
@@ -85,6 +86,13 @@ ROWS: tuple[Row, ...] = (
         "triple barrier of 24 bars, panel of 15 x 20,000 bars, 1 thread",
         "NumPy, symbols apart",
         "labels:barrier",
+    ),
+    Row(
+        "training_matrix",
+        "training matrix: kline17, labels, 5 purged folds, panel of 15 x 20,000 bars, 1 thread",
+        "pandas + NumPy by hand",
+        "matrix:prepared",
+        pairs=5,
     ),
     Row(
         "synthetic_talib",
@@ -121,6 +129,21 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("trees_lightgbm", f"{_BATCH}, 31 leaves", "LightGBM predict", "trees:lightgbm_batch", pairs=5),
     Row("trees_lightgbm_shallow", f"{_BATCH}, depth 3", "LightGBM predict", "trees:lightgbm_batch_shallow", pairs=5),
+    Row(
+        "backfill_kline17",
+        f"{_BACKFILL}, kline17 float64",
+        "pyarrow reading and writing the same columns",
+        "backfill:pyarrow_kline17",
+        pairs=15,
+    ),
+    Row(
+        "backfill_wide32",
+        f"{_BACKFILL}, wide32 float32",
+        "pyarrow reading and writing the same columns",
+        "backfill:pyarrow_wide32",
+        pairs=15,
+    ),
+    Row("backfill_polars", f"{_BACKFILL}, wide32 float32", "polars, end to end", "backfill:polars_wide32", pairs=5),
 )
 
 

@@ -53,7 +53,9 @@ def series(values: Any) -> npt.NDArray[Any]:
     if isinstance(dtype, np.dtype):
         return np.asarray(values.to_numpy())
     if getattr(dtype, "tz", None) is not None:
-        return np.asarray(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+        # An index has no `.dt`; the array behind either has the methods itself.
+        zoned = getattr(values, "array", values)
+        return np.asarray(zoned.tz_convert("UTC").tz_localize(None).to_numpy())
     if getattr(dtype, "name", "") == "category":
         return np.asarray(values.to_numpy(), dtype=object)
     kind = getattr(dtype, "kind", "O")

@@ -175,9 +175,26 @@ def interval_ns(interval: Any) -> int:
     """The distance between bars ("1h", "5m", "1d", a timedelta, or whole nanoseconds) in nanoseconds."""
     ns = _interval_ns(interval)
     if ns is None:
-        raise SchemaError(f"interval {interval!r} is not understood: write it as '5m', '1h', '1d', or as a timedelta")
+        raise SchemaError(
+            f"interval {interval!r} is not understood: write it as '5m', '1h', '1d', or as a timedelta (a month has no "
+            "fixed length)"
+        )
     if not 0 < ns <= _LAST:
         raise SchemaError(f"interval {interval!r} must be longer than 0 and shorter than 292 years")
+    return ns
+
+
+def span_ns(span: dt.timedelta | np.timedelta64, name: str) -> int:
+    """A length of time that may be 0, in nanoseconds.
+
+    Raises SchemaError for NaT, months, years, plain numbers, and what is negative or past 292 years.
+    """
+    ns = _interval_ns(span)
+    if ns is None or not 0 <= ns <= _LAST:
+        raise SchemaError(
+            f"{name} must be a length of time that is not negative and shorter than 292 years (not months or years, "
+            f"which differ), got {span!r}"
+        )
     return ns
 
 
@@ -193,7 +210,8 @@ def _interval_ns(interval: Any) -> int | None:
     if isinstance(interval, int | np.integer) and not isinstance(interval, bool):
         return int(interval)
     if isinstance(interval, str):
-        match = re.fullmatch(r"\s*(\d{1,18})\s*([a-z]+)\s*", interval.lower())
-        if match and match[2] in _INTERVAL:
-            return int(match[1]) * _INTERVAL[match[2]]
+        match = re.fullmatch(r"\s*(\d{1,18})\s*([A-Za-z]+)\s*", interval)
+        # A month is written "M", and must not be taken for a minute.
+        if match and match[2] != "M" and match[2].lower() in _INTERVAL:
+            return int(match[1]) * _INTERVAL[match[2].lower()]
     return None

@@ -126,7 +126,7 @@ def make_labels(
             do not tell their length; `.column`, `.row` and `.value` where one is concerned.
         UnsortedError: two bars of a symbol at the same time.
     """
-    if kind not in THRESHOLDS:
+    if not isinstance(kind, str) or kind not in THRESHOLDS:
         raise SchemaError(f"labels: kind must be one of {', '.join(map(repr, THRESHOLDS))}, not {kind!r}")
     horizon = count(horizon, "labels: horizon")
     limit = _number(THRESHOLDS[kind] if threshold is None else threshold, "threshold")
@@ -201,6 +201,10 @@ def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     if _tables.kind(bars) in ("dict", "pandas"):
         return symbols(_tables.arrays(bars, [by])[by], by)
     column = pa.table(bars)[by]
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null")):
+        raise SchemaError(f"column {by!r} has {column.type}: texts, integers or categories are needed", column=by)
+    column = _decoded(column)
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise SchemaError(f"column {by!r}, row {row}: the symbol is null", column=by, row=row)
@@ -215,13 +219,20 @@ def symbol_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 def _encoded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[Any]]:
     """Numbers by order of first appearance, and the names they stand for."""
-    if pa.types.is_dictionary(column.type):
-        # It may hold names that no row has.
-        column = column.cast(column.type.value_type)
-    chunks = pc.dictionary_encode(column).chunks
+    chunks = pc.dictionary_encode(_decoded(column)).chunks
     # Encoding a chunked column gives every chunk the same dictionary.
     codes = np.concatenate([np.zeros(0, np.int32), *(np.asarray(chunk.indices, np.int32) for chunk in chunks)])
     return codes, chunks[-1].dictionary.to_pylist() if chunks else []
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary as its values: it may hold names that no row has, or a null."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    kind = column.type.value_type
+    # Arrow cannot take views (polars' categories) from a dictionary.
+    kind = pa.large_string() if str(kind) == "string_view" else kind
+    return pa.chunked_array([part.dictionary.cast(kind).take(part.indices) for part in column.chunks], kind)
 
 
 def _stamps(ns: npt.NDArray[np.int64]) -> Times:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat._columns import count, plain
+from qtfeat._times import span_ns
 from qtfeat.errors import SchemaError
 
 Rows = npt.NDArray[np.intp]
@@ -47,13 +49,10 @@ class PurgedWalkForward:
         times: npt.ArrayLike | None = None,
         label_end: npt.ArrayLike | None = None,
     ) -> None:
-        for name, value in (("n_splits", n_splits), ("train_size", train_size), ("test_size", test_size)):
-            if value is not None and value < 1:
-                raise SchemaError(f"{name} must be at least 1, got {value}")
-        self.n_splits = n_splits
+        self.n_splits = count(n_splits, "n_splits")
         self.embargo = embargo
-        self.train_size = train_size
-        self.test_size = test_size
+        self.train_size = None if train_size is None else count(train_size, "train_size")
+        self.test_size = None if test_size is None else count(test_size, "test_size")
         self.times = times
         self.label_end = label_end
 
@@ -123,7 +122,7 @@ def purged_tail(
     Raises:
         SchemaError: as in `PurgedWalkForward.split`.
     """
-    if not 0.0 < share < 1.0:
+    if not isinstance(share, int | float | np.integer | np.floating) or not 0.0 < share < 1.0:
         raise SchemaError(f"share must be above 0 and below 1, got {share}")
     starts, ends, gap = _intervals(times, label_end, embargo)
     labelled = ends != _NONE
@@ -151,7 +150,7 @@ def _intervals(
     """Return times, outcome times and embargo as integers of one unit."""
     if times is None or label_end is None:
         raise SchemaError("a split over time needs `times` and `label_end`, here or in the constructor")
-    starts, ends = np.asarray(times), np.asarray(label_end)
+    starts, ends = plain(times, "times"), plain(label_end, "label_end")
     if starts.ndim != 1 or starts.shape != ends.shape:
         raise SchemaError(f"times and label_end must be one-dimensional and alike, not {starts.shape}, {ends.shape}")
     dated = starts.dtype.kind == "M"
@@ -159,9 +158,7 @@ def _intervals(
         raise SchemaError(
             f"times and label_end must both be integers or both datetime64, not {starts.dtype}, {ends.dtype}"
         )
-    if dated:
-        starts, ends = starts.astype("datetime64[ns]"), ends.astype("datetime64[ns]")
-    starts, ends = starts.astype(np.int64), ends.astype(np.int64)
+    starts, ends = (_stamps(starts, "times"), _stamps(ends, "label_end")) if dated else (_whole(starts), _whole(ends))
     if (starts == _NONE).any():
         raise SchemaError(f"row {int(np.argmax(starts == _NONE))}: the time is missing")
     backward = (ends != _NONE) & (ends < starts)
@@ -170,19 +167,38 @@ def _intervals(
     return starts, ends, _embargo(embargo, dated)
 
 
+def _stamps(times: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+    """Times as nanoseconds; NaT is kept, and what nanoseconds cannot hold is refused."""
+    ns = times.astype("datetime64[ns]")
+    lost = (ns.astype(times.dtype) != times) & ~np.isnat(times)
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise SchemaError(f"column {name!r}, row {row}: {times[row]} is no time between 1677 and 2262", row=row)
+    return ns.astype(np.int64)
+
+
+def _whole(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    if times.size and int(times.max()) > np.iinfo(np.int64).max:
+        raise SchemaError(f"integer times must fit 64 bits with a sign, got {times.max()}")
+    return times.astype(np.int64)
+
+
 def _embargo(embargo: Span, dated: bool) -> int:
     if isinstance(embargo, timedelta | np.timedelta64):
         if not dated:
             raise SchemaError("with integer times the embargo must be an integer of the same unit")
-        value = int(np.timedelta64(embargo).astype("timedelta64[ns]").astype(np.int64))
-    elif dated and embargo:
+        return span_ns(embargo, "embargo")
+    if not isinstance(embargo, int | np.integer) or isinstance(embargo, bool):
+        raise SchemaError(f"embargo must be a whole number or a timedelta, not {embargo!r}")
+    if dated and embargo:
         raise SchemaError("with datetime64 times the embargo must be a timedelta")
-    else:
-        value = int(embargo)
-    if value < 0:
+    if embargo < 0:
         raise SchemaError(f"embargo must not be negative, got {embargo}")
-    return value
+    return int(embargo)
 
 
 def _length(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+    try:
+        return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+    except (TypeError, IndexError):
+        raise SchemaError(f"X must have a length, not be a {type(X).__name__}") from None

@@ -207,9 +207,8 @@ class Part:
         self.months = [m for m in self.past if within(m.month, of.job.first, None)]
         self.key = keys[self.months[-1].month] if self.months else ""
         for m in self.months:
-            known = state.load(of.lake.store, state.state_path(self.folder, m.month))
-            size = of.lake.store.size(f"{self.folder}/{m.month}.parquet")
-            if known is None or known.key != keys[m.month] or known.size is None or size != known.size:
+            known = state.of_features(of.lake.store, self.folder, m.month)
+            if known is None or known.key != keys[m.month]:
                 text = f"features of {partition} {m.month} are missing or older than the bars: run qtfeat backfill"
                 raise SchemaError(text)
 

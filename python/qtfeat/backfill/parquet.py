@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qtfeat.backfill.store import Store
+
 ROW_GROUP = 1 << 16
 """Rows of a row group: what a worker holds in memory at a time."""
 
@@ -28,6 +30,15 @@ def writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 def reader(data: pa.Buffer) -> pq.ParquetFile:
     """The Parquet file in a buffer."""
     return pq.ParquetFile(pa.BufferReader(data))
+
+
+def footer(store: Store, path: str) -> dict[bytes, bytes] | None:
+    """Keys and values in the footer of a Parquet file; None where there is none that can be read."""
+    try:
+        with store.open(path) as file:
+            return pq.read_metadata(file).metadata or {}
+    except (pa.ArrowInvalid, OSError):
+        return None
 
 
 def sound(data: pa.Buffer) -> bool:

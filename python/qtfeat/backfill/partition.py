@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from qtfeat._times import interval_ns
@@ -37,7 +38,7 @@ class Partition:
     @property
     def path(self) -> str:
         """`market=.../symbol=.../interval=...`."""
-        return "/".join(f"{k}={_segment(getattr(self, k))}" for k in ("market", "symbol", "interval"))
+        return _path(self)
 
     @property
     def seconds(self) -> float:
@@ -54,6 +55,11 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.market}/{self.symbol}/{self.interval}"
+
+
+@lru_cache(maxsize=4096)  # asked for several times per file of a partition
+def _path(partition: Partition) -> str:
+    return "/".join(f"{k}={_segment(getattr(partition, k))}" for k in ("market", "symbol", "interval"))
 
 
 def _segment(text: str) -> str:

@@ -90,8 +90,8 @@ def run_backfill(
     """Compute the features of a lake's bars into `features/set=<name>-<fingerprint>/` of the same lake.
 
     The result has the bits of one pass over the whole history of each symbol: the engine's state goes from month to
-    month, and is kept beside each month. So a run that was killed goes on where it was, a month whose bars changed is
-    computed again with those after it, and nothing else is. Running twice gives the same bytes.
+    month, and is kept in the footer of each. So a run that was killed goes on where it was, a month whose bars changed
+    is computed again with those after it, and nothing else is. Running twice gives the same bytes.
 
     Args:
         lake: the lake, its folder or its URL.
@@ -109,7 +109,7 @@ def run_backfill(
         executor: where to work instead of threads, such as `Dask("tcp://...")`.
         name: the set's name in the folder; default its own name, or "custom".
         replace_settings: compute anew where the folder was made with another dtype or policy.
-        check: read the features that are there and verify their checksums; without it their sizes are compared.
+        check: read the features that are there and verify their checksums; without it only their footers are read.
         progress: shows how far it is.
         stop: asked between months; True ends the run cleanly.
 

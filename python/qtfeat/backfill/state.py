@@ -1,15 +1,23 @@
-"""What a backfill remembers of a month: a `.state` file beside it, with the engine's snapshot at the month's end."""
+"""What a backfill remembers of a month: the engine's snapshot at its end, in the footer of the month's features.
+
+Features and state are one file, so that neither can be there without the other, and a month costs one file. Only months
+that are computed but not written (before `--from`) have a file of their own for it.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
+from qtfeat.backfill import parquet
 from qtfeat.backfill.manifest import Month
 from qtfeat.backfill.store import Store, write
 
-_FORMAT = 1
+_FORMAT = 2
+_FOOTER = "qtfeat.state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,36 +27,61 @@ class State:
     Attributes:
         key: what the month was computed from, see `keys`.
         rows: bars of the symbol up to and with this month.
-        size: bytes of the month's features; None where only the snapshot was wanted.
         snapshot: of the engine.
     """
 
     key: str
     rows: int
-    size: int | None
     snapshot: bytes
 
 
+def features_path(folder: str, month: str) -> str:
+    """The features of a month."""
+    return f"{folder}/{month}.parquet"
+
+
 def state_path(folder: str, month: str) -> str:
-    """The state file of a month; hidden, so that readers of Parquet folders pass over it."""
+    """The state file of a month without features; hidden, so that readers of Parquet folders pass over it."""
     return f"{folder}/.{month}.state"
 
 
-def save(store: Store, path: str, state: State) -> None:
-    """Write a state, whole or not at all."""
-    head = {"format": _FORMAT, "key": state.key, "rows": state.rows, "size": state.size}
-    write(store, path, json.dumps(head).encode() + b"\n" + state.snapshot, sync=False)
+def put(writer: Any, state: State) -> None:
+    """Write a state into the footer of the features that are being written."""
+    writer.add_key_value_metadata({_FOOTER: _text(state)})
 
 
-def load(store: Store, path: str) -> State | None:
-    """Read a state; None where there is none, or none that can be read, which means: compute the month again."""
+def save(store: Store, folder: str, month: str, state: State) -> None:
+    """Write the state of a month without features."""
+    write(store, state_path(folder, month), _text(state).encode(), sync=False)
+
+
+def of_features(store: Store, folder: str, month: str) -> State | None:
+    """The state of a month with features; None where there are none that can be read."""
+    footer = parquet.footer(store, features_path(folder, month))
+    return None if footer is None else _parse(footer.get(_FOOTER.encode()))
+
+
+def saved(store: Store, folder: str, month: str) -> State | None:
+    """The state of a month without features; None where there is none that can be read."""
     try:
-        head, _, snapshot = store.read(path).to_pybytes().partition(b"\n")
-        told = json.loads(head)
+        return _parse(store.read(state_path(folder, month)).to_pybytes())
+    except FileNotFoundError:
+        return None
+
+
+def _text(state: State) -> str:
+    snapshot = base64.b64encode(state.snapshot).decode("ascii")
+    return json.dumps({"format": _FORMAT, "key": state.key, "rows": state.rows, "snapshot": snapshot})
+
+
+def _parse(data: bytes | None) -> State | None:
+    """A state, or None for what is none, which means: compute the month again."""
+    try:
+        told = json.loads(data or b"")
         if told["format"] != _FORMAT:
             return None
-        return State(told["key"], int(told["rows"]), told["size"], snapshot)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return State(told["key"], int(told["rows"]), base64.b64decode(told["snapshot"], validate=True))
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -30,8 +30,8 @@ class Store(Protocol):
     def read(self, path: str) -> pa.Buffer:
         """The bytes of a file. Raises FileNotFoundError."""
 
-    def size(self, path: str) -> int | None:
-        """The bytes that a file has, or None where there is none."""
+    def open(self, path: str) -> Any:
+        """A file to read parts of. Raises FileNotFoundError."""
 
     def names(self, path: str) -> list[str]:
         """What a folder holds, sorted; nothing where there is no folder."""
@@ -82,12 +82,9 @@ class Local:
         with pa.OSFile(self._at(path)) as file:
             return file.read_buffer()
 
-    def size(self, path: str) -> int | None:
-        """The bytes that a file has, or None where there is none."""
-        try:
-            return os.stat(self._at(path)).st_size  # noqa: PTH116 - called for every month of every symbol
-        except FileNotFoundError:
-            return None
+    def open(self, path: str) -> Any:
+        """A file to read parts of. Raises FileNotFoundError."""
+        return pa.OSFile(self._at(path))
 
     def names(self, path: str) -> list[str]:
         """What a folder holds, sorted; nothing where there is no folder."""
@@ -101,7 +98,8 @@ class Local:
         """Give the path of a temporary file; rename it on success, remove it on any exception."""
         target = self._at(path)
         folder, _, name = target.rpartition("/")
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - once per month of every symbol, as what follows
+        if not os.path.isdir(folder):  # noqa: PTH112 - once per month of every symbol, as what follows
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         part = f"{folder}/.{name.lstrip('.')}.{os.getpid()}-{threading.get_ident()}{PART}"
         try:
             yield part
@@ -164,12 +162,9 @@ class Remote:
         """The bytes of a file. Raises FileNotFoundError."""
         return pa.py_buffer(self._fs.cat_file(self._at(path)))
 
-    def size(self, path: str) -> int | None:
-        """The bytes that a file has, or None where there is none."""
-        try:
-            return int(self._fs.size(self._at(path)))
-        except FileNotFoundError:
-            return None
+    def open(self, path: str) -> Any:
+        """A file to read parts of. Raises FileNotFoundError."""
+        return self._fs.open(self._at(path), "rb")
 
     def names(self, path: str) -> list[str]:
         """What a folder holds, sorted; nothing where there is no folder."""

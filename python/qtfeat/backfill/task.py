@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -125,6 +124,7 @@ class _Item:
         self.outcome = Outcome(partition.path)
         self.schema = _schema(job)
         self.batches: _core.Batches | None = None
+        self.blind = False
 
     def run(self, tick: Tick, stop: Stop) -> Outcome:
         months = self.lake.months(self.partition)
@@ -136,8 +136,8 @@ class _Item:
                 break
             if stop():
                 return replace(self.outcome, stopped=True)
-            known = state.load(self.store, state.state_path(self.folder, name))
-            if known is not None and known.key == keys[name] and self._sound(known, name):
+            known = self._known(name, keys[name])
+            if known is not None:
                 self.batches = None  # what comes next goes on from this state
                 before = known
                 self.outcome = replace(self.outcome, skipped=self.outcome.skipped + 1)
@@ -149,30 +149,33 @@ class _Item:
         return self.outcome
 
     def _clean(self, months: dict[str, Month]) -> None:
-        """Remove what a killed worker left, and the features of months that the lake no longer has."""
+        """Remove what a killed worker left, what the lake no longer has, and states that features will hold."""
         self.store.sweep(self.folder)
         for name in self.store.names(self.folder):
-            if name.removesuffix(".parquet").removesuffix(".state").lstrip(".") not in months:
+            at = name.removesuffix(".parquet").removesuffix(".state").lstrip(".")
+            if at not in months or (name.endswith(".state") and self._wanted(at)):
                 self.store.remove(f"{self.folder}/{name}")
 
     def forget(self) -> None:
         """Start over, without the states of earlier runs."""
-        for name in self.store.names(self.folder):
-            if name.endswith(".state"):
-                self.store.remove(f"{self.folder}/{name}")
-        self.batches, self.outcome = None, Outcome(self.partition.path)
+        self.batches, self.outcome, self.blind = None, Outcome(self.partition.path), True
 
     def _wanted(self, name: str) -> bool:
         return within(name, self.job.first, self.job.last)
 
-    def _sound(self, known: State, name: str) -> bool:
-        """The features that belong to a state are there (or are not asked for)."""
+    def _known(self, name: str, key: str) -> State | None:
+        """The state of a month of which nothing is left to do."""
+        if self.blind:
+            return None
         if not self._wanted(name):
-            return True
-        path = f"{self.folder}/{name}.parquet"
-        if known.size is None or self.store.size(path) != known.size:
-            return False
-        return not self.job.check or parquet.sound(self.store.read(path))
+            known = state.saved(self.store, self.folder, name)
+            if known is not None and known.key == key:
+                return known
+        known = state.of_features(self.store, self.folder, name)
+        if known is None or known.key != key:
+            return None
+        path = state.features_path(self.folder, name)
+        return None if self.job.check and not parquet.sound(self.store.read(path)) else known
 
     def _month(self, entry: Month, key: str, before: State | None) -> State:
         """Compute one month, starting from the state of the month before."""
@@ -180,21 +183,20 @@ class _Item:
             self.batches = self._engine(before)
         name, rows = entry.month, before.rows if before else 0
         source = parquet.reader(self.lake.data(self.partition, entry))
-        size = None
+        path = state.features_path(self.folder, name)
         try:
-            if self._wanted(name):
-                path = f"{self.folder}/{name}.parquet"
-                with self.store.writing(path, sync=False) as sink:
-                    with parquet.writer(sink, self.schema) as writer:
-                        self._compute(source, writer)
-                    size = os.stat(sink).st_size if isinstance(sink, str) else sink.tell()  # noqa: PTH116
-            else:
+            if not self._wanted(name):
                 self._compute(source, None)
+                after = State(key, rows + entry.rows, self.batches.snapshot())
+                state.save(self.store, self.folder, name, after)
+                return after
+            with self.store.writing(path, sync=False) as sink, parquet.writer(sink, self.schema) as writer:
+                self._compute(source, writer)
+                after = State(key, rows + entry.rows, self.batches.snapshot())
+                state.put(writer, after)
+            return after
         except QtfeatError as error:
             raise _located(error, name, rows) from error
-        after = State(key, rows + entry.rows, size, self.batches.snapshot())
-        state.save(self.store, state.state_path(self.folder, name), after)
-        return after
 
     def _engine(self, before: State | None) -> _core.Batches:
         job = self.job
@@ -206,8 +208,8 @@ class _Item:
         return batches
 
     def _compute(self, source: Any, writer: Any) -> None:
-        wanted = ["open_time", *_BAR, *self.job.features.extras]
-        missing = [name for name in wanted if name not in source.schema_arrow.names]
+        wanted, there = ["open_time", *_BAR, *self.job.features.extras], set(source.schema_arrow.names)
+        missing = [name for name in wanted if name not in there]
         if missing:
             raise SchemaError(f"column {missing[0]!r} is missing: the feature set reads it", column=missing[0])
         for group in range(source.num_row_groups):

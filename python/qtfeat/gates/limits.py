@@ -173,7 +173,10 @@ def _check(name: str, value: Any, source: str) -> None:
         kind = "whole number" if whole else "finite number"
         raise SchemaError(f"{source}: {name} must be a {kind}, not {str(value)[:80]!r}", column=name)
     if not least <= value <= most:
-        raise SchemaError(f"{source}: {name} = {value:g} is outside {least:g}..{most:g}", column=name, value=value)
+        # Not as a float: a TOML file can hold whole numbers beyond them.
+        raise SchemaError(
+            f"{source}: {name} = {str(value)[:40]} is outside {least:g}..{most:g}", column=name, value=value
+        )
 
 
 def _way(name: str, value: float, default: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from qtfeat import _strict_json
@@ -130,10 +130,17 @@ class Verdicts:
         evidence = Evidence.from_dict(stored.get("evidence"), source)
         judged = check(evidence, limits)
         verdicts = tuple(_verdict(entry, source) for entry in stored["verdicts"])
-        if [_core(v) for v in verdicts] != [_core(v) for v in judged.verdicts]:
-            differing = {_core(v) for v in verdicts} ^ {_core(v) for v in judged.verdicts}
-            names = ", ".join(sorted({name for name, _passed, _failing in differing})) or "their order"
+        if [v.gate for v in verdicts] != [v.gate for v in judged.verdicts]:
+            raise SchemaError(f"{source}: its verdicts are not those of the gates, or in another order")
+        differing = [a.gate for a, b in zip(verdicts, judged.verdicts, strict=True) if not _agree(a, b)]
+        if differing:
+            names = ", ".join(differing)
             raise SchemaError(f"{source}: its verdicts do not follow from its evidence and limits: {names}")
+        # The words are those of the judgement; only what was not measured keeps its own, which may say why.
+        verdicts = tuple(
+            replace(again, sentence=was.sentence) if again.value is None else again
+            for was, again in zip(verdicts, judged.verdicts, strict=True)
+        )
         if stored.get("allowed") != judged.allowed:
             raise SchemaError(f"{source}: says {stored.get('allowed')!r}, but its verdicts say {judged.allowed!r}")
         return cls(verdicts, evidence, limits)
@@ -163,6 +170,8 @@ def check(evidence: Evidence, limits: Limits | None = None) -> Verdicts:
         A verdict of every gate; nothing is raised for a model that fails (`Verdicts.require` does).
     """
     limits = Limits.load() if limits is None else limits
+    if not isinstance(evidence, Evidence) or not isinstance(limits, Limits):
+        raise SchemaError(f"Evidence and Limits are needed, not {type(evidence).__name__} and {type(limits).__name__}")
     return Verdicts(tuple(_judge(gate, evidence, limits) for gate in gates(limits)), evidence, limits)
 
 
@@ -233,9 +242,18 @@ def _bound(limit: Bound, form: str) -> str:
     return _text(limit, form)
 
 
-def _core(verdict: Verdict) -> tuple[str, bool, Allowed]:
-    """Return what a verdict decides."""
-    return verdict.gate, verdict.passed, verdict.failing
+def _agree(stored: Verdict, judged: Verdict) -> bool:
+    """Whether two verdicts on one gate say the same; the last digits of what is computed may differ."""
+    same = (stored.passed, stored.failing, stored.relation) == (judged.passed, judged.failing, judged.relation)
+    return same and _close(stored.value, judged.value) and _close(stored.limit, judged.limit)
+
+
+def _close(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_close, a, b))
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=1e-9)
+    return bool(a == b)
 
 
 def _verdict(entry: Any, source: str) -> Verdict:

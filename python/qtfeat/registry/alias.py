@@ -12,7 +12,7 @@ from qtfeat.errors import GateFailed, RegistryError
 from qtfeat.registry import disk, events
 from qtfeat.registry.golden_rows import GOLDEN
 from qtfeat.registry.manifest import check_name, is_version
-from qtfeat.registry.versions import SavedModel, load_folder
+from qtfeat.registry.versions import SavedModel, load_folder, same_fingerprint
 
 ALIASES = "aliases.json"
 FORMAT = 1
@@ -202,6 +202,7 @@ def _require(model: SavedModel, alias: str) -> None:
     if model.status == "rejected":
         reasons = "; ".join(v.sentence for v in verdicts.failures) or "it was published as rejected"
         raise GateFailed(f"{where} was rejected: {reasons}", verdicts=verdicts)
+    same_fingerprint(verdicts, model.manifest["fingerprint"])
     verdicts.require("shadow" if alias == "shadow" else "production")
     missing = [key for key in NEEDED if not model.manifest.get(key)]
     missing += [GOLDEN] if GOLDEN not in model.files else []

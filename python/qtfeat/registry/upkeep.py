@@ -134,15 +134,16 @@ def gc(root: str | Path, name: str, *, keep: int = 5, dry_run: bool = False, tim
     Raises:
         RegistryError: no such model, `keep` below 0, or damaged aliases or events.
     """
-    if keep < 0:
-        raise RegistryError(f"keep must be 0 or more, not {keep}")
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
+        raise RegistryError(f"keep must be a whole number of 0 or more, not {keep!r}")
     folder = model_folder(root, name)
     with disk.locked(folder, timeout):
         if not dry_run:
             clear_leftovers(folder)
         pointing = aliases(root, name)
         order = _in_order(folder, _published(folder))
-        old = [v for v in order[: len(order) - keep] if not pointing.of(v)]
+        # Not below 0, which would count from the other end and remove versions that are to be kept.
+        old = [v for v in order[: max(0, len(order) - keep)] if not pointing.of(v)]
         for version in () if dry_run else old:
             doomed = folder / f"{TEMPORARY[1]}{version}"
             (folder / version).rename(doomed)  # gone in one step; what follows may be interrupted

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qtfeat._times import scalar_ns
 from qtfeat.errors import FingerprintMismatch, RegistryError, SchemaError
 from qtfeat.gates import Allowed, Verdicts
 from qtfeat.registry import disk, events
@@ -81,7 +82,9 @@ class SavedModel:
         if seconds is None or last is None:
             return None
         try:
-            return np.datetime64(str(last).removesuffix("Z"), "ns") + np.timedelta64(round(seconds * 1e9), "ns")
+            # Not by NumPy: it reads "now", "today" and "NaT", with which a model would never expire, and wraps around.
+            end = scalar_ns(last if isinstance(last, str) else None, None) + round(seconds * 1e9)
+            return np.datetime64(scalar_ns(end, 1), "ns")
         except (ValueError, OverflowError) as error:
             raise RegistryError(f"{self.path}: data.last {str(last)[:40]!r} plus expires_after is no time") from error
 
@@ -112,10 +115,13 @@ def publish(
         The folder of the version.
 
     Raises:
-        RegistryError: a bad name or value, a candidate that its gates reject, or a damaged folder of the same
-            version in the way.
+        RegistryError: a bad name or value, a candidate that its gates reject, gates that judged a model with another
+            fingerprint, or a damaged folder of the same version in the way.
     """
-    gates = _gates_entry(files, status)
+    for what, given in (("files", files), ("manifest", manifest)):
+        if not isinstance(given, Mapping):
+            raise RegistryError(f"{what} must be a mapping, not {type(given).__name__}")
+    gates = _gates_entry(files, status, manifest.get("fingerprint"))
     version, text = manifests.compose(name, files, {**manifest, "gates": gates}, status)
     folder = Path(root) / name
     if not folder.is_dir():
@@ -134,7 +140,7 @@ def publish(
     return final
 
 
-def _gates_entry(files: Mapping[str, bytes], status: str) -> dict[str, Any] | None:
+def _gates_entry(files: Mapping[str, bytes], status: str, fingerprint: Any) -> dict[str, Any] | None:
     """Return what the manifest says of the gates, which `gates.json` must bear out."""
     data = files.get(GATES)
     if data is None:
@@ -146,7 +152,15 @@ def _gates_entry(files: Mapping[str, bytes], status: str) -> dict[str, Any] | No
     if status == "candidate" and verdicts.allowed == "rejected":
         failed = ", ".join(verdict.gate for verdict in verdicts.failures)
         raise RegistryError(f"status candidate, but the gates reject it ({failed}); publish it as rejected")
+    same_fingerprint(verdicts, fingerprint)
     return {"allowed": verdicts.allowed, "limits": verdicts.limits.hash, "changes": list(verdicts.limits.changes)}
+
+
+def same_fingerprint(verdicts: Verdicts, fingerprint: Any) -> None:
+    """Refuse verdicts on a model of another feature set than the manifest's."""
+    judged = verdicts.evidence.fingerprint
+    if judged is not None and judged != fingerprint:
+        raise RegistryError(f"{GATES} judges a model with fingerprint {judged}, the manifest says {fingerprint}")
 
 
 def _write_version(final: Path, files: Mapping[str, bytes]) -> None:

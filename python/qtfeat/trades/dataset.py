@@ -102,6 +102,8 @@ def trade_dataset(
         QtfeatError: bad bars or settings, as `compute`, `make_labels` and `synthetic_features` say; SchemaError where
             a synthetic window is too short for the set.
     """
+    if not isinstance(trades, Trades):
+        raise SchemaError(f"trades must come from read_trades, not be a {type(trades).__name__}")
     fs = as_feature_set(fs)
     n = len(trades)
     X = np.full((n, len(fs.columns)), np.nan)

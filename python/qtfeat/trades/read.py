@@ -35,6 +35,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Columns of a trade, and the names they are found by without a map."""
 
 _NEEDED = ("symbol", "entry_time", "exit_time", "pnl_pct")
+# Tables keep these in several forms that say the same (open_date, open_timestamp): the first is taken.
+_ALIKE = ("id", "entry_time", "exit_time")
 _SQLITE = (".sqlite", ".sqlite3", ".db")
 
 
@@ -81,6 +83,12 @@ def read_trades(
         read = pa.table(found)
         match = _match(read.column_names, columns, where)
         values = {name: _listed(read[own]) for name, own in match.items()}
+    for name, column in values.items():
+        if len(column) != len(values["pnl_pct"]):
+            raise SchemaError(
+                f"{where}: {match[name]!r} has {len(column)} rows, {match['pnl_pct']!r} has {len(values['pnl_pct'])}",
+                column=name,
+            )
     return check_trades(values, unit=unit, since=start, source=where)
 
 
@@ -94,7 +102,8 @@ def _scalars(array: npt.NDArray[Any]) -> list[Any]:
 
 def _listed(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        return _scalars(column.cast(pa.timestamp("ns")).to_numpy())
+        # In the column's own unit: a time past 2262 costs its row, not the table.
+        return _scalars(column.to_numpy())
     listed: list[Any] = column.to_pylist()
     return listed
 
@@ -167,6 +176,8 @@ def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
 
 def _match(names: list[str], given: Mapping[str, str] | None, where: str) -> dict[str, str]:
     """Match the columns of a trade to those of the source."""
+    if not isinstance(given, Mapping | None):
+        raise SchemaError(f"columns must be a map, as in {{'pnl_pct': 'profit_ratio'}}, not {given!r}")
     found = dict(given or {})
     for wanted, own in found.items():
         if wanted not in COLUMNS or (own and own not in names):
@@ -174,13 +185,13 @@ def _match(names: list[str], given: Mapping[str, str] | None, where: str) -> dic
                 f"{where}: the column map says {wanted!r} is {own!r}, but trades have {', '.join(COLUMNS)} and the "
                 f"source has {', '.join(map(repr, names))}"
             )
-    lower = {name.lower(): name for name in names}
-    for wanted, aliases in COLUMNS.items():
+    for wanted in COLUMNS:
         if wanted not in found:
-            match = next((lower[alias] for alias in aliases if alias in lower), None)
-            if match is not None:
-                found[wanted] = match
+            found[wanted] = _by_alias(wanted, names, where)
     found = {wanted: own for wanted, own in found.items() if own}
+    for wanted, own in found.items():
+        if names.count(own) > 1:
+            raise SchemaError(f"{where}: there is more than one column {own!r}", column=wanted)
     missing = [wanted for wanted in _NEEDED if wanted not in found]
     if missing:
         raise SchemaError(
@@ -189,3 +200,15 @@ def _match(names: list[str], given: Mapping[str, str] | None, where: str) -> dic
             column=missing[0],
         )
     return found
+
+
+def _by_alias(wanted: str, names: list[str], where: str) -> str:
+    """The column that is known by a usual name, or ""."""
+    matches = [name for alias in COLUMNS[wanted] for name in dict.fromkeys(names) if str(name).lower() == alias]
+    if len(matches) > 1 and wanted not in _ALIKE:
+        raise SchemaError(
+            f"{where}: {' and '.join(map(repr, matches))} may each be the {wanted}: say which, as in "
+            f'columns={{"{wanted}": {matches[0]!r}}}',
+            column=wanted,
+        )
+    return matches[0] if matches else ""

@@ -156,6 +156,8 @@ def _row(values: Mapping[str, Any], unit: str) -> tuple[str, int, int, float, fl
         raise _RefusedError("the profit is a million times the stake", values["pnl_pct"])
     pnl = direction * made
     ret = prices[1] / prices[0] - 1.0 if len(prices) == 2 else pnl
+    if ret > 1e6:
+        raise _RefusedError("the exit price is a million times the entry price", prices[1])
     return str(values["symbol"]).strip(), entry, left, pnl, ret, direction
 
 
@@ -220,5 +222,7 @@ def _epoch(number: float | np.integer[Any]) -> int:
     for low, high, per_unit in _UNITS:
         if low <= number < high:
             # Whole numbers exactly; a float of milliseconds has digits to spare.
-            return round(number * per_unit) if isinstance(number, float) else int(number) * per_unit
-    raise SchemaError(f"{number} is no epoch time in s, ms, us or ns since 1973")
+            ns = round(number * per_unit) if isinstance(number, float) else int(number) * per_unit
+            if ns < 2**63:
+                return ns
+    raise SchemaError(f"{number} is no epoch time in s, ms, us or ns from 1973 to 2262")

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qtfeat import _core
+from qtfeat import _core, _strict_json
 from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
-from qtfeat.train.jsonfile import FORMAT, checked, dump, floats
+from qtfeat.train.jsonfile import FORMAT, checked, floats
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["mean", "consensus", "stack"]
@@ -104,7 +104,9 @@ class Meta:
             "cls": {"coef": self.stack.coef.tolist(), "intercept": self.stack.intercept.tolist()},
             "reg": {"coef": self.stack.reg_coef.tolist(), "intercept": self.stack.reg_intercept},
         }
-        return dump({"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack})
+        return _strict_json.write(
+            {"format": FORMAT, "method": self.method, "xgb_weight": self.xgb_weight, "stack": stack}
+        )
 
     @classmethod
     def from_json(cls, data: bytes) -> Meta:
@@ -173,7 +175,7 @@ class Calibration:
         """Return `calibration.json`."""
         names = {"isotonic": ("x", "y"), "platt": ("a", "b")}.get(self.method, ())
         classes = [dict(zip(names, line.tolist(), strict=True)) for line in self.maps]
-        return dump({"format": FORMAT, "method": self.method, "classes": classes})
+        return _strict_json.write({"format": FORMAT, "method": self.method, "classes": classes})
 
     @classmethod
     def from_json(cls, data: bytes) -> Calibration:

@@ -23,6 +23,7 @@ Target = Literal["raw", "volatility", "neutral"]
 TARGETS: Mapping[str, Kind] = {"raw": "forward", "volatility": "volatility_scaled", "neutral": "market_neutral"}
 """Targets of the main job and the kind of label that each is."""
 
+_BLOCK = 2048
 _BESIDE = ("momentum10 = roc(10)", "last = ret", "rule = rsi(14)")
 
 
@@ -123,7 +124,8 @@ def prepare(
     X, fingerprint = matrix(bars, features, threads=threads, **policy)
     momentum, last, rsi = matrix(bars, FeatureSet(_BESIDE), threads=threads, **policy)[0].T.copy()
     labels = make_labels(bars, TARGETS[target], horizon, threshold)
-    length = np.median(labels.t - bars["open_time"].to_numpy().astype("datetime64[ns]"))
+    lengths = labels.t - bars["open_time"].to_numpy().astype("datetime64[ns]")
+    length = lengths[0] if (lengths == lengths[0]).all() else np.median(lengths)
     return Dataset(
         bars=bars,
         X=X,
@@ -148,8 +150,12 @@ def matrix(bars: pa.Table, features: FeatureSet, *, threads: int, **policy: Any)
     """
     out = compute(bars, features, by="symbol", time="open_time", threads=threads, **policy)
     X = np.empty((bars.num_rows, len(features.columns)))
-    for i, name in enumerate(features.columns):
-        X[:, i] = out[name].to_numpy()
+    columns = [out[name].to_numpy() for name in features.columns]
+    # Block by block: a block of the matrix stays in the cache while every column is written into it.
+    for start in range(0, len(X), _BLOCK):
+        block = X[start : start + _BLOCK]
+        for i, values in enumerate(columns):
+            block[:, i] = values[start : start + _BLOCK]
     return X, out.schema.metadata[b"qtfeat.fingerprint"].decode()
 
 

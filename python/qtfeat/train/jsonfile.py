@@ -1,25 +1,19 @@
-"""The small JSON files of a model: written in one way, and read without trust."""
+"""The small JSON files of a model, read without trust: the format number, and errors that name the file."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat import _strict_json
 from qtfeat.errors import RegistryError
 
 FORMAT = 1
 
 _T = TypeVar("_T")
-_MOST_BYTES = 16 << 20
-
-
-def dump(value: dict[str, Any]) -> bytes:
-    """Return JSON with sorted keys: the same value, the same bytes. NaN is an error."""
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def checked(name: str, data: bytes, parse: Callable[[dict[str, Any]], _T]) -> _T:
@@ -28,11 +22,9 @@ def checked(name: str, data: bytes, parse: Callable[[dict[str, Any]], _T]) -> _T
     Raises:
         RegistryError: too large, not JSON, another format, or `parse` met a missing key, a wrong type or value.
     """
-    if len(data) > _MOST_BYTES:
-        raise RegistryError(f"{name}: {len(data)} bytes are more than the {_MOST_BYTES} that such a file may have")
     try:
-        return parse(_of_format(json.loads(data)))
-    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+        return parse(_of_format(_strict_json.parse(data)))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RegistryError(f"{name}: {type(error).__name__}: {error}") from error
 
 

@@ -13,6 +13,7 @@ from qtfeat.labels import SIDES
 from qtfeat.train.champion import Champion
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import Dataset
+from qtfeat.train.drift import reference
 from qtfeat.train.evaluate import Evaluation
 from qtfeat.train.models import Ensemble
 from qtfeat.train.walkforward import Split
@@ -24,9 +25,6 @@ def describe(
     data: Dataset, features: FeatureSet, target: str, split: Split, config: TrainConfig, attempts: int
 ) -> dict[str, Any]:
     """Return the manifest as JSON values; nothing in it depends on when or where the run was made."""
-    # The one step towards serving: what it watches for drift is a fact about the training rows.
-    from qtfeat.serve.drift import reference
-
     labels, rows = data.labels, data.usable
     return {
         "fingerprint": features.fingerprint,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qtfeat import _strict_json
 from qtfeat.errors import SchemaError
-from qtfeat.train.jsonfile import FORMAT, checked, dump, floats
+from qtfeat.train.jsonfile import FORMAT, checked, floats
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,7 +56,7 @@ class Scaler:
 
     def to_json(self) -> bytes:
         """Return `scaler.json`."""
-        return dump({"format": FORMAT, "mean": self.mean.tolist(), "scale": self.scale.tolist()})
+        return _strict_json.write({"format": FORMAT, "mean": self.mean.tolist(), "scale": self.scale.tolist()})
 
     @classmethod
     def from_json(cls, data: bytes, columns: int) -> Scaler:

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qtfeat import _strict_json
 from qtfeat.errors import SchemaError
 from qtfeat.features import FeatureSet
 from qtfeat.labels import SIDES
 from qtfeat.splits import purged_tail
 from qtfeat.train.data import Dataset
-from qtfeat.train.jsonfile import FORMAT, checked, dump
+from qtfeat.train.jsonfile import FORMAT, checked
 from qtfeat.train.sample import class_factors
 
 Rows = npt.NDArray[np.intp]
@@ -112,7 +113,7 @@ def export_sequences(
         _write_labels(temporary / "labels.arrow", data, order[picked], parts, balance)
         manifest = _manifest(data, features, parts, length, test, validation, embargo, balance, dtype)
         manifest["sha256"] = {name: _sha256(temporary / name) for name in _FILES}
-        (temporary / "manifest.json").write_bytes(dump(manifest))
+        (temporary / "manifest.json").write_bytes(_strict_json.write(manifest))
         for file in temporary.iterdir():
             _sync(file)
         temporary.chmod(0o755)

@@ -16,7 +16,6 @@ from qtfeat.train.evaluate.classes import (
     SignalFilter,
 )
 from qtfeat.train.evaluate.evaluation import Baseline, Decile, Evaluation, FoldEvaluation, evaluate
-from qtfeat.train.evaluate.fold_score import FoldScore, class_mix
 from qtfeat.train.evaluate.ranks import hit_rate, r2, r2_mean, rank_ic
 from qtfeat.train.evaluate.scores import ForecastScores, Scores, SymbolScores
 from qtfeat.train.evaluate.series import OverTime, over_time
@@ -35,13 +34,11 @@ __all__ = [
     "Direction",
     "Evaluation",
     "FoldEvaluation",
-    "FoldScore",
     "ForecastScores",
     "OverTime",
     "Scores",
     "SignalFilter",
     "SymbolScores",
-    "class_mix",
     "evaluate",
     "hit_rate",
     "over_time",
