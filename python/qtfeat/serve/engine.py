@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from qtfeat._times import interval_ns
 from qtfeat.errors import BadBarError, SchemaError, SnapshotError
-from qtfeat.serve.history import History
+from qtfeat.serve.history import History, by_time
 from qtfeat.serve.lane import Lane, Model
 from qtfeat.serve.paper import Book, Closed
-from qtfeat.serve.policy import Decision, Opinion, Policy
-from qtfeat.serve.signal import Signal
+from qtfeat.serve.policy import Decision, Policy
+from qtfeat.serve.signal import Signal, signal_of
 from qtfeat.serve.state import decode, encode, write_atomically
-from qtfeat.serve.universe import FIELDS, Bars, Universe
+from qtfeat.serve.universe import Bars, Universe
 
 Floats = npt.NDArray[np.float64]
 
@@ -150,7 +150,7 @@ class Engine:
         rows = self._lane.peek(*self._universe.block(bars, {row: time_ns}))
         opinions = self._lane.opinions(rows, [row], bars, learn=False)
         decided = self.policy.decide(opinions, halt=self._halt(self._lane, time_ns))
-        return self._signal(self._lane, opinions[0], decided[0], time_ns, forming=True)
+        return signal_of(opinions[0], decided[0], time_ns, self._lane.names, self.policy.hash, forming=True)
 
     def warm_up(self, bars: Any) -> int:
         """Show the engine history: features and readiness advance, no signal is made and no position opened.
@@ -163,18 +163,9 @@ class Engine:
             Bars taken.
         """
         table = bars if isinstance(bars, pa.Table) else pa.table(bars)
-        names = table["symbol"].to_pylist()
-        rows = np.array([self._universe.rows.get(name, -1) for name in names], dtype=np.int64)
-        times = table["open_time"].cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()).to_numpy()
-        values = np.stack([table[name].cast(pa.float64()).to_numpy() for name in FIELDS], axis=1)
-        keep = np.flatnonzero(rows >= 0)
-        keep = keep[np.argsort(times[keep], kind="stable")]
         before = self.counters["taken"]
-        for group in np.split(keep, np.flatnonzero(np.diff(times[keep])) + 1):
-            if len(group) == 0:
-                continue
-            who = rows[group].tolist()
-            self._push(dict(zip(who, values[group].tolist(), strict=True)), dict.fromkeys(who, int(times[group[0]])))
+        for group, time_ns in by_time(table, self._universe.rows):
+            self._push(group, dict.fromkeys(group, time_ns))
         return self.counters["taken"] - before
 
     # --- what it knows ------------------------------------------------------------------------------------------
@@ -365,7 +356,7 @@ class Engine:
         middle = perf_counter()
         decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(times[r] for r in bars)))
         found = [
-            (self._signal(lane, opinion, decision, times[row]), decision)
+            (signal_of(opinion, decision, times[row], lane.names, self.policy.hash), decision)
             for row, opinion, decision in zip(bars, opinions, decided, strict=True)
         ]
         if lane is self._lane:
@@ -400,28 +391,3 @@ class Engine:
         if expires is not None and time_ns + self.interval_ns > expires:
             return f"the model {lane.id} is stale: it expired at {np.datetime64(expires, 'ns').astype('datetime64[s]')}"
         return ""
-
-    def _signal(
-        self, lane: Lane, opinion: Opinion, decision: Decision, time_ns: int, *, forming: bool = False
-    ) -> Signal:
-        return Signal(
-            symbol=opinion.symbol,
-            time_ns=time_ns,
-            close=opinion.close,
-            side=decision.side,
-            confidence=decision.confidence,
-            source=decision.source,
-            reason=decision.reason,
-            selected=decision.selected,
-            p=opinion.p,
-            score=None if opinion.p is None else opinion.score,
-            drift=opinion.drift,
-            leverage=decision.leverage,
-            notional=decision.notional,
-            stop=decision.stop,
-            target=decision.target,
-            model=lane.id,
-            fingerprint=lane.model.fingerprint,
-            policy=self.policy.hash,
-            forming=forming,
-        )

@@ -101,6 +101,7 @@ class Lane:
                 found=own.fingerprint,
             )
         self.model = model
+        self.names = (f"{model.name}/{model.version}", model.fingerprint)
         self.columns = tuple(own.columns)
         both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
@@ -111,7 +112,7 @@ class Lane:
     @property
     def id(self) -> str:
         """`name/version`."""
-        return f"{self.model.name}/{self.model.version}"
+        return self.names[0]
 
     def push(self, bars: Floats, times: int | npt.NDArray[np.int64]) -> Floats:
         """Push one bar per symbol, (S, 5), five NaN where there is none, and return features and extras, (S, F + 2)."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from qtfeat.serve.policy import Decision, Opinion
+
 
 class Signal(Struct, frozen=True, gc=False):
     """One symbol, one closed bar. Equal bars, model and policy give equal signals, whatever happened in between.
@@ -55,3 +57,39 @@ class Signal(Struct, frozen=True, gc=False):
     def as_dict(self) -> dict[str, Any]:
         """Return the signal as JSON values."""
         return structs.asdict(self)
+
+
+def signal_of(
+    opinion: Opinion, decision: Decision, time_ns: int, model: tuple[str, str], policy: str, *, forming: bool = False
+) -> Signal:
+    """Return the signal of a decision.
+
+    Args:
+        opinion: what was known.
+        decision: what the policy made of it.
+        time_ns: open time of the bar.
+        model: `name/version` and fingerprint.
+        policy: hash of the policy.
+        forming: whether the bar has not closed.
+    """
+    return Signal(
+        symbol=opinion.symbol,
+        time_ns=time_ns,
+        close=opinion.close,
+        side=decision.side,
+        confidence=decision.confidence,
+        source=decision.source,
+        reason=decision.reason,
+        selected=decision.selected,
+        p=opinion.p,
+        score=None if opinion.p is None else opinion.score,
+        drift=opinion.drift,
+        leverage=decision.leverage,
+        notional=decision.notional,
+        stop=decision.stop,
+        target=decision.target,
+        model=model[0],
+        fingerprint=model[1],
+        policy=policy,
+        forming=forming,
+    )
