@@ -354,7 +354,7 @@ class Engine:
         start = perf_counter()
         opinions = lane.opinions(rows, list(bars), bars)
         middle = perf_counter()
-        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(times[r] for r in bars)))
+        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(map(times.__getitem__, bars))))
         found = [
             (signal_of(opinion, decision, times[row], lane.names, self.policy.hash), decision)
             for row, opinion, decision in zip(bars, opinions, decided, strict=True)
