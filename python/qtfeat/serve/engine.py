@@ -354,7 +354,8 @@ class Engine:
         start = perf_counter()
         opinions = lane.opinions(rows, list(bars), bars)
         middle = perf_counter()
-        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(map(times.__getitem__, bars))))
+        latest = max(map(times.__getitem__, bars))
+        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, latest))
         found = [
             (signal_of(opinion, decision, times[row], lane.names, self.policy.hash), decision)
             for row, opinion, decision in zip(bars, opinions, decided, strict=True)
