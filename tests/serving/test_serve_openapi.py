@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from served import BARS, bars_json, serving
+from qtfeat import registry
+from served import BARS, NAME, bars_json, serving
 from sizes import scaled
 
 CHECKS = (
@@ -25,11 +26,14 @@ LEAST_CASES = 100
 
 
 @pytest.mark.soak
-def test_generated_requests_find_nothing(shadowed, table, tmp_path):
+def test_generated_requests_find_nothing(pair, table, tmp_path):
+    # Its own registry: the requests move aliases, too.
+    root, models = pair
+    registry.shadow(root, NAME, models[1].version)
     # An event stream has no end, so it is left out; test_serve_bars has it.
     options = ["--max-examples", str(scaled(300, 5)), "--seed", "1", "--exclude-path", "/v1/stream"]
     options += ["--checks", ",".join(CHECKS), "--request-timeout", "20", "--no-color", "--suppress-health-check", "all"]
-    with serving(shadowed, "--in-flight", "64") as one:
+    with serving(root, "--in-flight", "64") as one:
         for start in range(0, BARS, 300):
             assert one.client.post("/v1/bars", {"bars": bars_json(table, start, start + 300)})[0] == 200
         assert one.client.get("/ready")[0] == 200
