@@ -112,7 +112,7 @@ class Engine:
         Args:
             symbol: one of the universe.
             bar: a mapping with open, high, low, close, volume (and `open_time` unless `time` is given), or the five.
-            time: open time of the bar.
+            time: open time of the bar; a whole number counts nanoseconds.
 
         Returns:
             Its signal; None if the bar was not taken (see the class).
