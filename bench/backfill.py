@@ -289,7 +289,7 @@ def dask(lake: Lake, interval: str, symbols: list[str]) -> Iterator[Line]:
         return
     from qtfeat.backfill import Dask
 
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         wall(lake, symbols[:4], executor=Dask(client=client))
         ratios = [

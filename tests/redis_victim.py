@@ -71,15 +71,17 @@ def archive(job: dict[str, Any]) -> None:
 
 def serve(job: dict[str, Any]) -> None:
     """Serve until nothing is left."""
-    import served
+    import redis_serving
 
-    served.run(job, stages(job.get("kill")), patch)
+    redis_serving.run(job, stages(job.get("kill")), patch)
 
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
 
-    import qtfeat.streams  # noqa: F401 - all of them before the fork
+    if len(sys.argv) > 1:
+        # Imports before the fork.
+        __import__(sys.argv[1])
 
     for line in sys.stdin:
         job = json.loads(line)
@@ -100,9 +102,12 @@ def main() -> None:
 class Victim:
     """The test's side of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: str = "qtfeat.streams") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "redis_victim.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(HERE / "redis_victim.py"), imports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def start(self, **job: Any) -> int:

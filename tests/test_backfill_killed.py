@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lakes import command, filled, finish, killed_after, killed_when, tree
@@ -22,15 +23,21 @@ def _months(root: Path) -> int:
     return len(list(root.glob("features/**/[0-9]*.parquet")))
 
 
+def _tell(what: str, moments: list[float]) -> None:
+    """A histogram in tenths, for `pytest -rP`."""
+    counts = np.histogram(moments, bins=10, range=(0.0, 1.0))[0]
+    print(f"{what}: {len(moments)} kills, by tenths {counts.tolist()}")
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if SOAK else [2])
 def test_killed_and_run_again(tmp_path: Path, workers: int) -> None:
     """Killed at moments drawn over the months to be written, then finished."""
     symbols = 12 if SOAK else 4
     whole = filled(tmp_path / "whole", symbols=symbols, bars=8_000)
     run_backfill(whole)
     wanted, months = tree(whole.root), _months(Path(whole.root))
-    rng, codes = random.Random(workers), []
+    rng, codes, moments = random.Random(workers), [], []
     for attempt in range(scaled(20)):
         root = tmp_path / f"lake{attempt}"
         filled(root, symbols=symbols, bars=8_000)
@@ -38,9 +45,12 @@ def test_killed_and_run_again(tmp_path: Path, workers: int) -> None:
             at = rng.randrange(months)
             process = command("backfill", root, "--workers", str(workers), "--quiet")
             codes.append(killed_when(process, lambda root=root, at=at: _months(root) >= at))
+            if codes[-1] == -signal.SIGKILL:
+                moments.append(_months(root) / months)
         code, _, err = finish(command("backfill", root, "--workers", str(workers), "--quiet"))
         assert code == 0, err
         assert tree(root) == wanted, attempt
+    _tell("share of the months that were done", moments)
     assert set(codes) <= {-signal.SIGKILL, 0}
     assert codes.count(-signal.SIGKILL) >= len(codes) // 2, codes
 
@@ -62,19 +72,23 @@ def test_interrupted_and_run_again(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_killed_at_any_time_of_the_command(tmp_path: Path) -> None:
     """Moments drawn over the measured run time, imports and all."""
-    root, whole = tmp_path / "lake", filled(tmp_path / "whole")
+    size = {"symbols": 12, "bars": 8_000} if SOAK else {}
+    root, whole = tmp_path / "lake", filled(tmp_path / "whole", **size)
     run_backfill(whole)
-    filled(root)
+    filled(root, **size)
     begun = time.monotonic()
     finish(command("backfill", root, "--quiet"))
     run_time = time.monotonic() - begun
-    rng = random.Random(5)
+    rng, moments, begun_work = random.Random(5), [], 0
     for attempt in range(scaled(20, 1)):
         again = tmp_path / f"again{attempt}"
-        filled(again)
-        killed_after(command("backfill", again, "--quiet"), rng.uniform(0, run_time))
+        filled(again, **size)
+        moments.append(rng.uniform(0, 1))
+        killed_after(command("backfill", again, "--quiet"), moments[-1] * run_time)
+        begun_work += _months(again) > 0
         assert run_backfill(again).complete
         assert tree(again) == tree(whole.root), attempt
+    _tell(f"share of the run time of {run_time:.1f} s ({begun_work} had written features)", moments)
 
 
 _PEAK = """

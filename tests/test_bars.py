@@ -362,3 +362,31 @@ def test_extra_columns_come_along(tmp_path: Path, kind: str) -> None:
     with pytest.raises(SchemaError, match="no column 'oi', which the features need") as caught:
         read_bars(path, extras=["oi"])
     assert caught.value.column == "oi"
+
+
+def test_a_bad_time_among_numbers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(csv_text(bars()) + "noon,1,1,1,1,1\n")
+    with pytest.raises(SchemaError, match="row 50: cannot read the time 'noon'"):
+        read_bars(path)
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("open_time,open,open,high,low,close,volume\n1704067200000,1,2,3,1,2,5\n")
+    with pytest.raises(SchemaError, match="more than one column 'open'"):
+        read_bars(path)
+
+
+def test_seconds_that_milliseconds_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "a.feather"
+    table = pa.table(bars()).set_column(0, "open_time", pa.array([2**61] * 50, pa.timestamp("s")))
+    pyarrow.feather.write_feather(table, path)
+    with pytest.raises(SchemaError, match="row 0: 2305843009213693952 s is no time"):
+        read_bars(path)
+
+
+@pytest.mark.parametrize("what", [None, 5, pa.table({})])
+def test_what_is_no_path(what: object) -> None:
+    with pytest.raises(SchemaError, match="takes a path"):
+        read_bars(what)

@@ -156,6 +156,10 @@ REFUSED: dict[str, Any] = {
     "'symbol' of type string holds no numbers": lambda b, o: join_asof(b, "5m", o, ["symbol"]),
     "would have 'rate' twice": lambda b, o: join_asof(b, "5m", o, ["rate", "rate"]),
     "must be 0 or more": lambda b, o: join_asof(b, "5m", o, ["rate"], delay=timedelta(minutes=-1)),
+    "as timedeltas": lambda b, o: join_asof(b, "5m", o, ["rate"], tolerance="1h"),
+    # Each bar would see what was known an hour after it opened, 55 minutes after its close.
+    "closer than interval '1h'": lambda b, o: join_asof(b, "1h", o, ["rate"]),
+    "must be a number and one of": lambda b, o: join_asof(b, 5, o, ["rate"]),
     "the bars have none": lambda b, o: join_asof(b.drop_columns("symbol"), "5m", o, ["rate"]),
     "must be a timestamp": lambda b, o: join_asof(b, "5m", o, ["rate"], time="rate"),
 }

@@ -199,6 +199,51 @@ def test_bad_input_is_exit_2_and_leaves_nothing(bars: Path, tmp_path: Path, args
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals work otherwise there")
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.parquet", b"hello", "cannot be read"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"open_time,open,high,low,close,volume\n", "no rows"),
+        ("a.csv", b"\0\0\0\0", "not text"),
+        ("a.csv", b"symbol,open_time,open,high,low,close,volume\nA,noon,1,1,1,1,1\n", "'noon'"),
+    ],
+)
+def test_a_damaged_file_is_exit_2_without_a_trace(tmp_path: Path, name: str, content: bytes, text: str) -> None:
+    source = tmp_path / name
+    source.write_bytes(content)
+    result = invoke("compute", source, tmp_path / "out.parquet")
+    assert result.exit_code == 2
+    assert text in result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_features_do_not_take_the_place_of_their_bars(bars: Path, tmp_path: Path) -> None:
+    source = tmp_path / "bars.parquet"
+    source.write_bytes(bars.read_bytes())
+    link = tmp_path / "link.parquet"
+    link.symlink_to(source)
+    for target in (source, link):
+        result = invoke("compute", source, target)
+        assert result.exit_code == 2
+        assert "take the place" in result.output
+    assert source.read_bytes() == bars.read_bytes()
+
+
+def test_ctrl_c_before_there_is_a_command_leaves_no_trace() -> None:
+    code = (
+        "import sys, qtfeat.cli\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'qtfeat.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "qtfeat.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     source, folder = tmp_path / "bars.parquet", tmp_path / "out"
     pq.write_table(simulate(symbols=4, bars=200_000, seed=1), source)

@@ -328,6 +328,7 @@ def test_command(served: Any, tmp_path: Path) -> None:
     assert nothing.exit_code == 2
     assert "nothing was found for NOPE" in nothing.output
     assert invoke("-s", "BTCUSDT", *base, "--timeout", "0").exit_code == 2
+    assert invoke("-s", "BTCUSDT", *base, "--timeout", "nan").exit_code == 2
     assert invoke("-s", "BTCUSDT", *base, "--source", "ftp").exit_code == 2
 
 

@@ -168,6 +168,7 @@ HOSTILE = {
     "interval": ["1x", 0, -5, "1M"],  # a month is no minute
     "time_unit": ["h"],
     "by": ["nobody"],
+    "on_bad": ["drop", None],
     "time": ["never"],
 }
 
@@ -232,6 +233,27 @@ def test_bad_prices_and_times_are_named():
     assert unsorted.value.row == 60
     with pytest.raises(SchemaError, match="row 3: the symbol is null"):
         make_labels(frame.assign(symbol=frame["symbol"].where(frame.index != 3)))
+
+
+@pytest.mark.parametrize("kind", THRESHOLDS)
+@pytest.mark.parametrize("on_bad", ["null", "reset"])
+def test_a_bad_price_can_be_a_null_bar(kind, on_bad):
+    frame = panel(4, 6, 60, volatility=0.02)
+    prices = ["open", "high", "low", "close"]
+    broken, null = frame.copy(), frame.copy()
+    for row, close in ((70, 0.0), (100, -1.0), (140, np.inf), (200, 1e300), (260, np.nan)):
+        broken.loc[row, "close"] = close
+        null.loc[row, prices] = np.nan
+    if kind == "triple_barrier":
+        broken.loc[300, "high"] = broken.loc[300, "low"] / 2
+        null.loc[300, prices] = np.nan
+    before = broken.copy(deep=True)
+    found, want = make_labels(broken, kind, on_bad=on_bad), make_labels(null, kind)
+    for name in ("value", "ret", "side", "t", "t_end"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name))
+    pd.testing.assert_frame_equal(broken, before)
+    with pytest.raises(SchemaError, match="row 70"):
+        make_labels(broken, kind)
 
 
 def test_nothing_of_the_caller_changes():

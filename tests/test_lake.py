@@ -17,22 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from lakes import command, filled, finish, killed_when, tree
+from lakes import command, filled, finish, invoke, killed_when, tree
 from qtfeat.backfill import Lake, LakeBusyError, Partition, checks, manifest
 from qtfeat.backfill.partition import month
 from qtfeat.bars.simulate import simulate
-from qtfeat.cli.app import app
 from qtfeat.errors import SchemaError
 from sizes import scaled
 
 BARS = simulate(symbols=2, bars=1_800, seed=3)
 ONE = Partition("spot", "SIM000", "1h")
-
-
-def invoke(*args: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
 def test_layout_and_contents(tmp_path: Path) -> None:
@@ -332,6 +326,19 @@ def test_command(tmp_path: Path) -> None:
     assert invoke("lake", "check", lake).exit_code == 0
     refused = invoke("lake", "ls", tmp_path / "none")
     assert (refused.exit_code, "no bars there" in refused.output) == (2, True)
+
+
+def test_the_market_is_what_the_path_says(tmp_path: Path) -> None:
+    one = BARS.filter(pc.equal(BARS["symbol"], "SIM000"))
+    for market in ("futures/um", "spot"):
+        (tmp_path / "data" / market).mkdir(parents=True)
+        pq.write_table(one, tmp_path / "data" / market / "SIM000-1h-2023-01.parquet")
+    lake = tmp_path / "lake"
+    assert "um/SIM000/1h: " in invoke("lake", "add", lake, tmp_path / "data" / "futures").output
+    assert "spot/SIM000/1h: " in invoke("lake", "add", lake, tmp_path / "data" / "spot").output
+    assert "cm/SIM000/1h: " in invoke("lake", "add", lake, tmp_path / "data" / "spot", "--market", "cm").output
+    refused = invoke("lake", "add", lake, tmp_path / "data")
+    assert (refused.exit_code, "files of several markets (spot, um)" in refused.output) == (2, True)
 
 
 def test_the_command_as_a_process(tmp_path: Path) -> None:

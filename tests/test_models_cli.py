@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -83,3 +84,15 @@ def test_help_has_an_example(command):
     result = CliRunner().invoke(app, ["models", command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"qtfeat models {command}" in result.output
+
+
+def test_damaged_models_are_problems_and_end_nothing(tmp_path):
+    """The files are what the manifest says, but no models; XGBoost and LightGBM may abort on such."""
+    rng = np.random.default_rng(0)
+    digits = b"tree\nversion=v4\nnum_class=9\n" + bytes(rng.integers(48, 58, 500, dtype=np.uint8))
+    for seed, change in enumerate(({}, {"lgbm_cls.txt": digits}, {"xgb_cls.ubj": b"{L\x00\x00\x00\x00"})):
+        registry.publish(tmp_path, "m", gated.files(seed=seed) | change, gated.manifest(seed))
+    verified = invoke(tmp_path, "verify")
+    assert verified.exit_code == 1
+    assert "3 versions, 0 golden rows: 3 problems" in verified.stdout
+    assert "Traceback" not in verified.output

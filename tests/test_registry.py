@@ -350,6 +350,17 @@ def test_verify_names_what_is_wrong(three):
     assert registry.verify(root).notes == []
 
 
+@pytest.mark.parametrize("raised", [ValueError("Feature shape mismatch"), TypeError("dimensionality mismatch")])
+def test_models_that_do_not_fit_their_golden_rows_are_a_problem(three, raised):
+    def fails(_files, _X):
+        raise raised
+
+    found = registry.verify(three[0], predict=fails)
+    assert not found.ok
+    assert "cannot be predicted" in found.problems[0]
+    assert str(raised) in found.problems[0]
+
+
 def test_golden_rows_are_spread_and_exact():
     X = np.random.default_rng(0).standard_normal((1000, 2))
     p, score = gated.predict({"xgb_cls.ubj": b"abc"}, X)

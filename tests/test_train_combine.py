@@ -138,6 +138,8 @@ META_FILES = broken(
     ("stack", "reg", "coef", [1.0, float("inf")]),
     ("stack", "reg", "intercept", [1.0]),
 )
+# Which of the two would count?
+TWICE = b'{"format": 1, "method": "mean", "method": "consensus", "xgb_weight": 0.5, "stack": null}'
 CALIBRATION_FILES = broken(
     ISOTONIC.to_json(),
     ("format", 0),
@@ -158,7 +160,7 @@ CALIBRATION_FILES = broken(
 )
 
 
-@pytest.mark.parametrize("data", META_FILES)
+@pytest.mark.parametrize("data", [*META_FILES, TWICE])
 def test_hostile_meta_is_refused(data):
     with pytest.raises(RegistryError, match=r"meta\.json"):
         Meta.from_json(data)

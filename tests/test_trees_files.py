@@ -277,3 +277,14 @@ def test_memory_is_bounded_by_the_file() -> None:
             TreeModel.load(b"{L" + (7).to_bytes(8, "big") + b"learner" + header)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 50_000
+
+
+@pytest.mark.parametrize("source", [None, 5, ["model.ubj"]])
+def test_what_is_neither_bytes_nor_a_path(source):
+    with pytest.raises(SchemaError, match="bytes or a path"):
+        TreeModel.load(source)
+
+
+def test_a_path_that_no_system_has():
+    with pytest.raises(RegistryError, match="cannot be read"):
+        TreeModel.load("model\0.ubj")

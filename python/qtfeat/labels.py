@@ -20,6 +20,7 @@ SIDES = ("SELL", "HOLD", "BUY")
 """Class names; a class is an index into them."""
 
 Kind = Literal["forward", "volatility_scaled", "market_neutral", "win_loss", "triple_barrier"]
+OnBad = Literal["raise", "null", "reset"]
 Floats = npt.NDArray[np.float64]
 Sides = npt.NDArray[np.int8]
 Times = npt.NDArray[np.datetime64]
@@ -32,6 +33,10 @@ THRESHOLDS: Mapping[str, float] = {
     "triple_barrier": 0.0,
 }
 """Default threshold of each kind, in units of its `value`."""
+
+
+# The prices that the engine accepts.
+_PRICES = (1e-110, 1e110)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def make_labels(
     time: str = "open_time",
     interval: Any = None,
     time_unit: str | None = None,
+    on_bad: OnBad = "raise",
 ) -> Labels:
     """Label every bar of a panel.
 
@@ -116,6 +122,8 @@ def make_labels(
         interval: length of a bar ("1h", a timedelta), where there is no `close_time`. None takes the most common
             distance between bars, if there is no doubt about it.
         time_unit: unit of integer times.
+        on_bad: what to do with a price that no bar can have: "raise", or "null" for a null bar. "reset", as in
+            `qtfeat.compute`, is "null" here.
 
     Returns:
         The labels, one per bar. None have the last bars of each symbol and those whose outcome needs a null bar;
@@ -131,7 +139,11 @@ def make_labels(
     horizon = count(horizon, "labels: horizon")
     limit = _number(THRESHOLDS[kind] if threshold is None else threshold, "threshold")
     barriers = (_number(take_profit, "take_profit"), _number(stop_loss, "stop_loss"))
+    if on_bad not in ("raise", "null", "reset"):
+        raise SchemaError(f"labels: on_bad must be 'raise', 'null' or 'reset', not {on_bad!r}")
     panel, _ = panel_of(bars, by=by, time=time, interval=interval, time_unit=time_unit, prices=kind == "triple_barrier")
+    if on_bad != "raise":
+        panel = _without_bad(panel)
     value, ret, side, t, t_end = _core.label_panel(panel, kind, horizon, limit, barriers)
     settings = dict(zip(("take_profit", "stop_loss"), barriers, strict=True)) if kind == "triple_barrier" else {}
     return Labels(value, ret, side, _stamps(t), _stamps(t_end), kind, horizon, limit, settings=settings)
@@ -194,6 +206,18 @@ def panel_of(
         else None,
         "close": wide(columns["close"], "close"),
     }, names
+
+
+def _without_bad(panel: _core._Panel) -> _core._Panel:
+    """The same bars, null where a price is none or does not fit the others."""
+    close, prices = panel["close"], panel["prices"]
+    read = np.stack([close] if prices is None else [close, *prices])
+    bad = ~((read >= _PRICES[0]) & (read <= _PRICES[1])).all(axis=0)  # NaN is bad too
+    if prices is not None:
+        open_, high, low = prices
+        bad |= (np.minimum(open_, close) < low) | (np.maximum(open_, close) > high) | (high < low)
+    close, *rest = np.where(bad, np.nan, read)
+    return {**panel, "close": close, "prices": None if prices is None else (rest[0], rest[1], rest[2])}
 
 
 def _symbols(bars: Any, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -53,9 +53,11 @@ class TreeModel:
         Raises:
             RegistryError: the file cannot be read, is damaged, or holds what is not supported: categorical splits,
                 linear trees, DART, zero_as_missing, multi-output trees, random forests, an unknown objective.
-            SchemaError: `iterations` is neither a positive number nor `"best"`.
+            SchemaError: `source` is neither bytes nor a path; `iterations` is neither a positive number nor `"best"`.
         """
         wanted = _iterations(iterations)
+        if not isinstance(source, (bytes, bytearray, memoryview, str, os.PathLike)):
+            raise SchemaError(f"a model is loaded from bytes or a path, not from a {type(source).__name__}")
         data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(Path(source))
         return cls(_core.TreeModel(data, wanted))
 
@@ -170,7 +172,7 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise RegistryError(f"{path}: cannot be read as a model ({error})") from error
     if len(data) > _MOST_BYTES:
         raise RegistryError(f"{path}: a model file may have {_MOST_BYTES} bytes at most")

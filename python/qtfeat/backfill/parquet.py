@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -22,9 +24,15 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+@contextmanager
+def writer(sink: Any, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer with the settings of the lake; `sink` is a path or a file."""
-    return pq.ParquetWriter(sink, schema, **SETTINGS)
+    # A file that is open spares pyarrow the question of which file system a path belongs to.
+    with (
+        pa.OSFile(sink, "wb") if isinstance(sink, str) else nullcontext(sink) as file,
+        pq.ParquetWriter(file, schema, **SETTINGS) as out,
+    ):
+        yield out
 
 
 def reader(data: pa.Buffer) -> pq.ParquetFile:

@@ -108,7 +108,7 @@ def run_partition(job: Job, path: str, tick: Tick = lambda _rows: None, stop: St
             item.forget()
             outcome = item.run(lambda _rows: None, stop)
     except (QtfeatError, pa.ArrowInvalid) as error:
-        outcome = replace(item.outcome, error=f"{type(error).__name__}: {error}")
+        outcome = replace(item.outcome(), error=f"{type(error).__name__}: {error}")
     return replace(outcome, seconds=time.perf_counter() - begun)
 
 
@@ -121,7 +121,7 @@ class _Item:
         self.lake = _lake(job.root)
         self.store = self.lake.store
         self.folder = f"{job.folder}/{partition.path}"
-        self.outcome = Outcome(partition.path)
+        self.computed = self.skipped = self.rows = 0
         self.schema = _schema(job)
         self.batches: _core.Batches | None = None
         self.blind = False
@@ -135,18 +135,22 @@ class _Item:
             if self.job.last is not None and name > self.job.last:
                 break
             if stop():
-                return replace(self.outcome, stopped=True)
+                return replace(self.outcome(), stopped=True)
             known = self._known(name, keys[name])
             if known is not None:
                 self.batches = None  # what comes next goes on from this state
                 before = known
-                self.outcome = replace(self.outcome, skipped=self.outcome.skipped + 1)
+                self.skipped += 1
             else:
                 before = self._month(entry, keys[name], before)
-                done = self.outcome
-                self.outcome = replace(done, computed=done.computed + 1, rows=done.rows + entry.rows)
+                self.computed += 1
+                self.rows += entry.rows
             tick(entry.rows)
-        return self.outcome
+        return self.outcome()
+
+    def outcome(self) -> Outcome:
+        """What was done so far."""
+        return Outcome(self.partition.path, self.computed, self.skipped, self.rows)
 
     def _clean(self, months: dict[str, Month]) -> None:
         """Remove what a killed worker left, what the lake no longer has, and states that features will hold."""
@@ -158,7 +162,8 @@ class _Item:
 
     def forget(self) -> None:
         """Start over, without the states of earlier runs."""
-        self.batches, self.outcome, self.blind = None, Outcome(self.partition.path), True
+        self.batches, self.blind = None, True
+        self.computed = self.skipped = self.rows = 0
 
     def _wanted(self, name: str) -> bool:
         return within(name, self.job.first, self.job.last)

@@ -45,7 +45,8 @@ def join_asof(
         `bars`, row for row, with the columns added; null where nothing was known yet.
 
     Raises:
-        SchemaError: a column that is missing, not numeric, or there twice; a setting outside its range.
+        SchemaError: a column that is missing, not numeric, or there twice; a setting outside its range; bars of a
+            symbol that are closer together than `interval`.
         UnsortedError: `other` is not sorted.
     """
     names = [prefix + name for name in columns]
@@ -58,6 +59,7 @@ def join_asof(
     known = stamps + (interval_ms(other_interval) if other_interval else 0) + round(delay / timedelta(milliseconds=1))
     if "symbol" in other.column_names and "symbol" not in bars.column_names:
         raise SchemaError("the other table has symbols and the bars have none; add a symbol column", column="symbol")
+    _refuse_overlap(code, close, interval)
     row = _last_known(code, symbols, close, other_code, other_symbols, known)
     fresh = row >= 0
     if tolerance is not None and len(known):
@@ -88,8 +90,25 @@ def _refuse(
     for name in names:
         if name in bars.column_names or names.count(name) > 1:
             raise SchemaError(f"the bars would have {name!r} twice; set it apart by prefix='...'", column=name)
-    if delay < timedelta(0) or (tolerance is not None and tolerance < timedelta(0)):
-        raise SchemaError("delay and tolerance must be 0 or more: nothing is known before its time")
+    for setting in (delay, timedelta(0) if tolerance is None else tolerance):
+        if not isinstance(setting, timedelta) or setting < timedelta(0):
+            raise SchemaError(f"delay and tolerance must be 0 or more, as timedeltas, not {setting!r}")
+
+
+def _refuse_overlap(code: Ints, close: Ints, interval: str) -> None:
+    """An interval longer than the bars would show each of them what was known after its close."""
+    order = np.lexsort((close, code))
+    apart = np.diff(close[order])
+    short = (np.diff(code[order]) == 0) & (apart > 0) & (apart < interval_ms(interval))
+    if short.any():
+        first = int(np.argmax(short))
+        row = int(order[first + 1])
+        raise SchemaError(
+            f"row {row}: its bar opens {apart[first] / 1000:g} s after the one before it, closer than interval "
+            f"{interval!r}; say the bars' own interval",
+            column="open_time",
+            row=row,
+        )
 
 
 def _millis(table: pa.Table, name: str) -> Ints:

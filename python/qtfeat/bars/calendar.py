@@ -21,7 +21,7 @@ def interval_ms(interval: str) -> int:
     Raises:
         SchemaError: another spelling; months have no fixed length.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", interval)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", interval) if isinstance(interval, str) else None
     if match is None:
         raise SchemaError(f"interval must be a number and one of s, m, h, d, w, such as '1h'; got {interval!r}")
     return int(match[1]) * _UNIT_MS[match[2]]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,8 @@ def read_bars(
         SchemaError: unreadable, empty, or not OHLCV bars; names file, line or row, column, and what to do.
     """
     want = Want(columns, symbol, tuple(extras), kline_columns)
+    if not isinstance(path, str | PathLike):
+        raise SchemaError(f"read_bars takes a path, not a {type(path).__name__}")
     root = Path(path)
     table, report, parts = read_files(bar_files(root), root, want, now)
     return table, report.with_notes(together(parts))

@@ -105,6 +105,9 @@ def match_columns(
                 found[wanted] = match
     if "volume" not in found:
         _match_volume(by_normal, found, where, symbol)
+    twice = [source for source in found.values() if names.count(source) > 1]
+    if twice:
+        raise SchemaError(f"{where}: there is more than one column {twice[0]!r}; remove or rename one", column=twice[0])
     missing = [name for name in schema.names if name not in found and name not in ("symbol", "ignore")]
     if missing:
         raise SchemaError(_missing_text(where, missing, names, by_normal))

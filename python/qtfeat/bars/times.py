@@ -15,6 +15,7 @@ Times = npt.NDArray[np.int64]
 
 # An epoch number belongs to the unit that puts it between 1973 and 5138: the four ranges do not touch.
 _UNITS = (("s", 10**8, 10**11), ("ms", 10**11, 10**14), ("us", 10**14, 10**17), ("ns", 10**17, 2**63 - 1))
+_LAST_MS = 2**63 - 1
 _LAST_YEAR = {"ns": 2262}
 _PER_MS = {"us": 1_000, "ns": 1_000_000}
 
@@ -44,20 +45,24 @@ class TimeReader:
         """Return (milliseconds, is null) of a column; `first_row` is the row number of its first value."""
         nulls = np.asarray(column.is_null())
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            return self._arrow(column), nulls
+            return self._arrow(column, name, first_row), nulls
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             return self._text(column, name, first_row), nulls
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             return self._numbers(column, name, first_row), nulls
         raise SchemaError(f"{self.where}: column {name!r} of type {column.type} is not a time")
 
-    def _arrow(self, column: pa.Array) -> Times:
+    def _arrow(self, column: pa.Array, name: str, first_row: int) -> Times:
         zone = getattr(column.type, "tz", None)
         self.decided = f"{column.type}" + ("" if zone else ", taken as UTC")
         if pa.types.is_date(column.type):
             column = column.cast(pa.timestamp("ms"))
         values = np.asarray(column.cast(pa.int64()).fill_null(0), dtype=np.int64)
         if column.type.unit == "s":
+            far = np.abs(values) > _LAST_MS // 1_000
+            if far.any():
+                row = first_row + int(np.argmax(far))
+                raise SchemaError(f"{self.where}: column {name!r}, row {row}: {values[far][0]} s is no time", row=row)
             return values * 1_000
         return self._floor(values, _PER_MS.get(column.type.unit, 1))
 
@@ -104,7 +109,9 @@ class TimeReader:
                     break
                 return np.asarray(parsed.cast(pa.int64()).fill_null(0), dtype=np.int64) * 1_000
         else:
-            bad = np.ones(1, dtype=np.bool_)
+            # Text in a column of epoch numbers makes text of all of it.
+            numbers = np.asarray(pc.match_substring_regex(text, r"^[0-9.]+$").fill_null(True))
+            bad = ~numbers if numbers[:1].all() and not numbers.all() else np.ones(1, dtype=np.bool_)
         row = int(np.flatnonzero(bad)[0])
         raise SchemaError(
             f"{self.where}: column {name!r}, row {first_row + row}: cannot read the time {text[row].as_py()!r}; "

@@ -8,6 +8,14 @@ import sys
 def main() -> None:
     """Run the command line; say what to install where typer or rich is missing."""
     try:
+        _main()
+    except KeyboardInterrupt:
+        # Ctrl-C before typer is there to take it.
+        raise SystemExit(130) from None
+
+
+def _main() -> None:
+    try:
         import rich
         import typer
     except ImportError as error:

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import qtfeat as qf
 from qtfeat.bars.files import whole_or_nothing
 from qtfeat.bars.read import bar_files, scan_bars
-from qtfeat.bars.schema import bar_schema
 from qtfeat.cli.options import column_map, err, feature_set
 from qtfeat.errors import SchemaError
 from qtfeat.features import Numerics, OnBad
@@ -52,6 +51,8 @@ def run_job(job: Job, *, quiet: bool = False) -> int:
     """
     if job.target.suffix.lower() not in (".parquet", ".csv"):
         raise SchemaError(f"{job.target}: features are written to .parquet or .csv")
+    if job.target.exists() and job.source.exists() and job.target.samefile(job.source):
+        raise SchemaError(f"{job.target}: the features would take the place of the bars; name another file")
     fs = feature_set(job.set_name, list(job.features), job.numerics)
     rows = 0
     progress = Progress(
@@ -67,10 +68,11 @@ def run_job(job: Job, *, quiet: bool = False) -> int:
     )
     with progress, whole_or_nothing(job.target) as part:
         task = progress.add_task(job.target.name, total=_known_rows(job.source))
-        reader = pa.RecordBatchReader.from_batches(bar_schema(fs.extras), _batches(job, fs.extras))
+        # Not through an Arrow reader: what the bars raise would come out of it as an error of Arrow.
+        batches = _batches(job, fs.extras)
         writer: _Writer | None = None
         try:
-            for batch in qf.compute_batches(reader, fs, by="symbol", time="open_time", on_bad=job.on_bad):
+            for batch in qf.compute_batches(batches, fs, by="symbol", time="open_time", on_bad=job.on_bad):
                 if writer is None:
                     writer = _open(part, job.target.suffix.lower(), batch.schema)
                 writer.write_batch(batch)

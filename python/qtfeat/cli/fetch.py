@@ -39,8 +39,8 @@ def fetch(
     Raises:
         QtfeatError: a setting that cannot be, or another download into the same folder.
     """
-    if timeout <= 0:
-        raise SchemaError(f"--timeout must be above 0, got {timeout:g}")
+    if not 0 < timeout <= 86_400:
+        raise SchemaError(f"--timeout must be above 0 and at most a day in seconds, got {timeout:g}")
     names = [name for given in symbols for name in given.split(",") if name.strip()]
     policy = replace(Policy(), timeout=timeout)
     call = fetch_archive if source == "archive" else fetch_recent

@@ -31,7 +31,9 @@ def listed(values: list[str] | None) -> list[str] | None:
 def add(
     root: Root,
     source: Annotated[Path, typer.Argument(help="Bars: a file of any kind that `qtfeat inspect` reads, or a folder.")],
-    market: Annotated[str, typer.Option(help="Market, such as spot or um.")] = "spot",
+    market: Annotated[
+        str | None, typer.Option(help="Market, such as spot or um [what the path says, else spot].")
+    ] = None,
     interval: Annotated[str | None, typer.Option(help="Distance between bars [the most common one].")] = None,
     symbol: Annotated[str | None, typer.Option(help="Overrides the symbol in the file or its name.")] = None,
     on_conflict: Annotated[
@@ -43,6 +45,7 @@ def add(
         from qtfeat.backfill.lake import Lake
         from qtfeat.bars.read import read_bars
 
+        market = market or _market(source)
         bars, report = read_bars(source, symbol=symbol)
         if report.findings:
             err.print(f"{source}: {len(report.findings)} findings; qtfeat inspect {source} tells them", soft_wrap=True)
@@ -102,6 +105,23 @@ def repair(root: Root, symbols: Symbols = None, market: Market = None, interval:
         for line in done:
             out.print(line, markup=False, soft_wrap=True)
         out.print(f"{len(partitions)} series, {len(done)} problems mended")
+
+
+def _market(source: Path) -> str:
+    """The market that all files are of, by their paths: `.../data/futures/um/...` is um, `market=um/...` too."""
+    from qtfeat.bars.read import bar_files
+    from qtfeat.bars.schema import origin_of
+    from qtfeat.errors import SchemaError
+
+    found = sorted(
+        {origin_of(file.absolute(), file.stem).market.removeprefix("futures/") for file in bar_files(source)}
+    )
+    if len(found) > 1:
+        names = ", ".join(name or "none named" for name in found)
+        raise SchemaError(
+            f"{source}: files of several markets ({names}): add their folders one by one, or say --market"
+        )
+    return found[0] or "spot"
 
 
 def _chosen(

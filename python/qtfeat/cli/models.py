@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,13 +85,15 @@ def verify(
     name: OneName = None,
     root: Root = FOLDER,
     as_json: AsJson = False,
-    golden: Annotated[bool, typer.Option(help="Predict the golden rows again (needs qtfeat[train]).")] = True,
+    golden: Annotated[bool, typer.Option(help="Predict the golden rows again.")] = True,
 ) -> None:
     """Check every hash, gate, alias and event, and predict the golden rows again; exit with 1 if anything is wrong."""
     with friendly():
         from qtfeat import registry
+        from qtfeat.serve.model import predict_files
 
-        found = registry.verify(root, name, predict=_predictor() if golden else None)
+        # As a server predicts: a damaged file is refused there, where it could end a library's process.
+        found = registry.verify(root, name, predict=predict_files if golden else None)
         if as_json:
             _print_json({"ok": found.ok, **asdict(found)})
         else:
@@ -186,21 +186,6 @@ def _facts(model: SavedModel, pointing: Sequence[str]) -> list[list[str]]:
         "files": ", ".join(f"{file} {entry['size']:,}" for file, entry in manifest["files"].items()),
     }
     return [[key, str(value)] for key, value in facts.items()]
-
-
-def _predictor() -> Any:
-    """Return what predicts golden rows, or None, saying why, where the libraries are not installed."""
-    missing = [library for library in ("xgboost", "lightgbm") if find_spec(library) is None]
-    if missing:
-        err.print(f'note: golden rows need {" and ".join(missing)}: pip install "qtfeat[train]"', markup=False)
-        return None
-    models: Any = import_module("qtfeat.train.models")
-
-    def predict(files: dict[str, bytes], X: Any) -> tuple[Any, Any]:
-        _, p, score = models.Ensemble.from_files(files).predict(X)
-        return p, score
-
-    return predict
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:

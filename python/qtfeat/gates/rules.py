@@ -284,7 +284,7 @@ def _robust() -> tuple[Gate, ...]:
         ),
         Gate(
             "stability.spread",
-            "sd of the rank IC over seeds, by its mean",
+            "sd of the rank IC over seeds, by its mean (inf where that is not above 0)",
             values.seed_spread,
             "<=",
             values.at("stability.max_sd_over_mean"),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtfeat import _strict_json
-from qtfeat.errors import RegistryError
+from qtfeat.errors import QtfeatError, RegistryError
 
 GOLDEN = "golden.json"
 FORMAT = 1
@@ -31,7 +31,10 @@ def golden(columns: Sequence[str], X: Floats, p: Floats, score: Floats) -> bytes
     Raises:
         RegistryError: shapes that do not fit, or a value that is not finite.
     """
-    X, p, score = (np.asarray(a, dtype=np.float64) for a in (X, p, score))
+    try:
+        X, p, score = (np.asarray(a, dtype=np.float64) for a in (X, p, score))
+    except (TypeError, ValueError) as error:
+        raise RegistryError(f"golden rows: {error}") from error
     if X.ndim != 2 or X.shape[1] != len(columns) or p.shape != (len(X), 3) or score.shape != (len(X),) or not len(X):
         raise RegistryError(f"golden rows: shapes {X.shape}, {p.shape}, {score.shape} do not fit")
     keep = np.unique(np.linspace(0, len(X) - 1, ROWS).astype(np.intp))
@@ -68,12 +71,19 @@ def check_golden(files: Mapping[str, bytes], predict: Predict) -> int:
         The number of rows compared.
 
     Raises:
-        RegistryError: no golden rows, or an output that differs; the message names row and values.
+        RegistryError: no golden rows, models that cannot predict them, or an output that differs; the message names
+            row and values.
     """
     if GOLDEN not in files:
         raise RegistryError(f"{GOLDEN} is missing")
     _, X, p, score = read_golden(files[GOLDEN])
-    now_p, now_score = predict(files, X)
+    try:
+        now_p, now_score = predict(files, X)
+    except QtfeatError:
+        raise
+    except Exception as error:
+        # Whatever a library says of models that do not fit the rows: too few columns, too few classes.
+        raise RegistryError(f"golden rows: cannot be predicted: {type(error).__name__}: {error}") from error
     for what, was, now in (("probabilities", p, now_p), ("forecast", score, now_score)):
         now = np.asarray(now, dtype=np.float64)
         if now.shape != was.shape:

@@ -50,8 +50,8 @@ def prepare(
         interval: length of a bar.
         warm_up: bars to warm up with.
         poll: market and base URL of REST pages to warm up from and then to follow.
-        streams: makes what follows the streams of a Redis, such as `qtfeat.streams.follow.following` returns. It takes
-            up what was interrupted first; who warms up then is an engine that has seen nothing.
+        streams: makes what follows the streams of a Redis, such as `qtfeat.streams.follow.following` returns. Then
+            only an engine that has seen nothing is warmed up.
 
     Raises:
         SchemaError: both REST pages and streams: a restart would take the bars between from the pages, silently.
@@ -60,14 +60,16 @@ def prepare(
         raise SchemaError("bars come from REST pages or from streams: give --poll or --redis, not both")
 
     def start(service: Service) -> None:
-        follower = streams(service) if streams is not None else None
-        fresh = follower is None or not any(service.read(lambda engine: engine.last_times).values())
+        # What streams brought before a restart must not be passed over by history that reaches further.
+        fresh = streams is None or not any(service.read(lambda engine: engine.last_times).values())
         if warm_up is not None and fresh:
             table, quality = read_bars(warm_up)
             tell("warmed up", bars=service.warm_up(table), source=str(warm_up), quality=str(quality))
+            service.save()
         if poll is not None:
             Poller(service, rest(service, interval, *poll)).start()
-        if follower is not None:
+        if streams is not None:
+            follower = streams(service)
             service.on_end.append(follower.stop)
             follower.start()
 

@@ -83,19 +83,22 @@ class Service:
 
     # --- bars ---------------------------------------------------------------------------------------------------
 
-    def take(self, bars: Sequence[ClosedBar]) -> Ingested:
+    def take(self, bars: Sequence[ClosedBar], *, known_closed: bool = False) -> Ingested:
         """Show the engine closed bars; one that has not closed by the clock is refused.
+
+        Args:
+            bars: the bars, in any order.
+            known_closed: the caller has made sure that they have closed; the clock is not asked.
 
         Raises:
             SchemaError: a symbol outside the universe; nothing was taken then.
         """
-        now = self.now_ns + SETTLE_NS
-        closed = [bar for bar in bars if bar.time_ns + self.engine.interval_ns <= now]
+        latest = self.now_ns + SETTLE_NS - self.engine.interval_ns
+        closed = [bar for bar in bars if known_closed or bar.time_ns <= latest]
         with self._lock:
             out = ingest(self.engine, closed)
-        out.refused += [
-            (bar, "forming: the bar has not closed yet") for bar in bars if bar.time_ns + self.engine.interval_ns > now
-        ]
+        if not known_closed:
+            out.refused += [(bar, "forming: the bar has not closed yet") for bar in bars if bar.time_ns > latest]
         self._measure(out)
         self.recent.extend(out.signals)
         self._publish(out)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qtfeat.errors import SchemaError
 from qtfeat.streams.connection import Backoff, connect, redis_module, transient
 from qtfeat.streams.dead import Dead, bury
+from qtfeat.streams.order import Order
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
 """Stream and message id."""
+Run = tuple[list[str], bool]
+"""Ids, and whether there is one of them only because it may kill."""
+
+# How long a read waits while messages are held: only for the clock to go on.
+_HELD_SECONDS = 0.002
 
 # JUSTID: taking over is no delivery. A script, because redis-py drops the cursor of this form.
 _CLAIM = "return redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', 1000, 'JUSTID')"
@@ -72,8 +78,11 @@ class Settings:
         block: seconds to wait for a message.
         max_deliveries: a message that failed so often goes to the dead-letter stream; one over which the consumer
             died, so that nobody knows why, is delivered once more.
-        retry_after: seconds before a failed message is tried again; doubles with every delivery.
+        retry_after: seconds before a failed message is tried again; doubles with every delivery,
+        retry_longest: up to so many.
         claim_after: seconds after which messages that another consumer holds are taken over.
+        in_order: messages of several streams come in the order of their ids, whatever was interrupted, milliseconds
+            later; else each stream in its own.
         dead_letter: name of the dead-letter stream; `{stream}` is the message's own.
     """
 
@@ -84,7 +93,9 @@ class Settings:
     block: float = 1.0
     max_deliveries: int = 5
     retry_after: float = 0.5
+    retry_longest: float = 60.0
     claim_after: float = 60.0
+    in_order: bool = False
     dead_letter: str = "{stream}.dead"
 
     def __post_init__(self) -> None:
@@ -127,6 +138,7 @@ class Consumer:
         self._client: Any = connect(client, timeout=timeout) if isinstance(client, str) else client
         self._streams, self._handler, self.settings = tuple(streams), handler, settings
         self._failed: dict[Key, str] = {}
+        self._order = self._new_order()
         self._claim_at = self._retry_at = 0.0
         self._backoff = Backoff()
         self.counts: Counter[str] = Counter()
@@ -180,6 +192,8 @@ class Consumer:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
         self._handler.connected(self._client)
+        # What was held is pending, and comes again.
+        self._order = self._new_order()
         self._claim_at = self._retry_at = 0.0
 
     def _turn(self, stop: threading.Event) -> bool:
@@ -197,16 +211,35 @@ class Consumer:
         wait = self.settings.block
         if self._failed:
             wait = min(wait, max(self._retry_at - time.monotonic(), 0.001))
-        s = self.settings
-        found = self._client.xreadgroup(
-            s.group, s.consumer, dict.fromkeys(self._streams, ">"), count=s.batch, block=max(1, int(wait * 1000))
-        )
-        entries = [Entry(_text(stream), _text(id_), fields) for stream, some in found or () for id_, fields in some]
+        entries = self._read(wait) if self._order is None else self._read_in_order(self._order, wait)
         if entries:
             self._work(entries, stop)
-        else:
+        elif not self._order:
             self._handler.after()
-        return not entries
+        return not entries and not self._order
+
+    def _read(self, wait: float, streams: Sequence[str] = ()) -> list[Entry]:
+        """Read new messages, each stream in order."""
+        s, wanted = self.settings, dict.fromkeys(streams or self._streams, ">")
+        found = self._client.xreadgroup(s.group, s.consumer, wanted, count=s.batch, block=max(1, int(wait * 1000)))
+        return [Entry(_text(stream), _text(id_), fields) for stream, some in found or () for id_, fields in some]
+
+    def _read_in_order(self, order: Order[Entry], wait: float) -> list[Entry]:
+        """Read new messages and return those whose turn it is."""
+        seconds, micros = self._client.time()
+        streams = order.readable()
+        by_stream: dict[str, list[Entry]] = {stream: [] for stream in streams}
+        for entry in self._read(_HELD_SECONDS if order else wait, streams):
+            by_stream[entry.stream].append(entry)
+        # Milliseconds are not over before the next one has begun.
+        moment = seconds * 1000 + micros // 1000 - 1
+        for stream, some in by_stream.items():
+            order.read(stream, some, full=len(some) >= self.settings.batch, moment_ms=moment)
+        return order.release()
+
+    def _new_order(self) -> Order[Entry] | None:
+        several = self.settings.in_order and len(self._streams) > 1
+        return Order(self._streams, self.settings.batch) if several else None
 
     def _work(self, entries: Sequence[Entry], stop: threading.Event) -> None:
         self.counts["received"] += len(entries)
@@ -258,10 +291,14 @@ class Consumer:
                     self.counts["dead"] += len(dead)
                     for one in dead:
                         self._failed.pop((one.stream, one.id), None)
-                for run in runs:
+                for ids, alone in runs:
                     if stop.is_set():
                         return
-                    self._again(stream, run, stop)
+                    entries = self._again(stream, ids)
+                    if self._order is not None and not alone:
+                        self._order.add(entries)
+                    elif entries:
+                        self._work(entries, stop)
 
     def _pages(self, stream: str) -> Iterator[list[dict[str, Any]]]:
         s, first = self.settings, "-"
@@ -273,32 +310,33 @@ class Consumer:
                 return
             first = "(" + _text(page[-1]["message_id"])
 
-    def _sorted(self, stream: str, page: list[dict[str, Any]]) -> tuple[list[Dead], list[list[str]]]:
+    def _sorted(self, stream: str, page: list[dict[str, Any]]) -> tuple[list[Dead], list[Run]]:
         """What is dead, and runs of ids to deliver together, in order."""
         s = self.settings
         dead: list[Dead] = []
-        runs: list[list[str]] = []
-        together = False
+        runs: list[Run] = []
         for pending in page:
             id_, times = _text(pending["message_id"]), int(pending["times_delivered"])
+            if self._order is not None and self._order.holds(stream, id_):
+                continue
             reason = self._failed.get((stream, id_))
             # Whoever died may have known a reason and taken it along: one more delivery finds it, or dies again.
             if times >= s.max_deliveries + (reason is None):
                 dead.append(Dead(stream, id_, times, reason or f"the consumer died over it {times} times"))
                 continue
-            due = s.retry_after * 2.0 ** (times - 1)
+            due = min(s.retry_after * 2.0 ** min(times - 1, 60), s.retry_longest)
             if reason is not None and pending["time_since_delivered"] < due * 1000:
                 continue
             # A message that failed without a reason may be one that kills: its last two deliveries are alone.
             alone = reason is None and times >= max(1, s.max_deliveries - 2)
-            if alone or not together:
-                runs.append([id_])
+            if alone or not runs or runs[-1][1]:
+                runs.append(([id_], alone))
             else:
-                runs[-1].append(id_)
-            together = not alone
+                runs[-1][0].append(id_)
         return dead, runs
 
-    def _again(self, stream: str, ids: list[str], stop: threading.Event) -> None:
+    def _again(self, stream: str, ids: list[str]) -> list[Entry]:
+        """Deliver messages once more."""
         s = self.settings
         found = self._client.xclaim(stream, s.group, s.consumer, 0, ids)
         entries = [Entry(stream, _text(id_), fields) for id_, fields in found if id_ is not None and fields is not None]
@@ -309,8 +347,7 @@ class Consumer:
                 "%s: %d messages were trimmed away before they were processed: %s", stream, len(missing), missing[:3]
             )
             self._client.xack(stream, s.group, *missing)
-        if entries:
-            self._work(entries, stop)
+        return entries
 
     def _has_pending(self) -> bool:
         s = self.settings

@@ -36,7 +36,7 @@ class Following:
         self.handler = handler
         self.consumer = Consumer(url, streams, handler, settings)
         handler.lag = self.consumer.lag
-        self._stop = threading.Event()
+        self._stop, self._backoff = threading.Event(), (1.0, 60.0)
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     @property
@@ -56,7 +56,7 @@ class Following:
             self.handler.close()
 
     def _run(self) -> None:
-        backoff = Backoff(1.0, 60.0)
+        backoff = Backoff(*self._backoff)
         while not self._stop.is_set():
             try:
                 self.consumer.run(self._stop)
@@ -98,7 +98,7 @@ def following(
     *,
     streams: Sequence[StreamSpec] | None = None,
     signals: str = SIGNALS,
-    consumer: str = "",
+    consumer: str = "server",
     wait: float = 2.0,
 ) -> Callable[[Service], Following]:
     """Return what makes a follower of a service; `qtfeat.serve.feed.prepare` takes it.
@@ -110,7 +110,8 @@ def following(
         store: folder of the server's state; `streams/` in it is used.
         streams: what to follow; by default those of `STREAMS`.
         signals: stream that signals go to.
-        consumer: name in the consumer group; the host's by default.
+        consumer: name in the consumer group. The same on every host: what a server left behind must come first when
+            it starts again somewhere else, for the engine takes bars in order.
         wait: seconds that the bars of one open time wait for each other.
 
     Raises:
@@ -123,7 +124,8 @@ def following(
     def make(service: Service) -> Following:
         group = f"qtfeat-serve-{service.live.production.name}"
         handler = Serving(service, specs, store / "streams", group=group, signals=signals, wait=wait)
-        settings = Settings(group, consumer, block=0.2)
+        several = sum(spec.kind != "trades" for spec in specs) > 1
+        settings = Settings(group, consumer, block=0.2, in_order=several)
         one = Following(url, [spec.name for spec in specs], handler, settings)
         service.metrics.registry.register(StreamMetrics(one))
         tell("following streams", streams=[spec.name for spec in specs], group=group, **handler.counts)

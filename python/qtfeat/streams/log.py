@@ -9,7 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtfeat.errors import SnapshotError
+from qtfeat.errors import SchemaError, SnapshotError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing guards a log against a second server
+    fcntl = None  # type: ignore[assignment]
 
 Row = Sequence[Any]
 
@@ -21,6 +26,7 @@ class Log:
         path: the file; made where it is missing.
 
     Raises:
+        SchemaError: another process has it open.
         SnapshotError: a line before the last one is damaged.
 
     Attributes:
@@ -33,11 +39,15 @@ class Log:
         self._path, self._file = path, path.open("ab", buffering=0)
         if fresh:
             _sync_folder(path.parent)
-        self.rows = 0
-        self._size = 0
-        for _, rows, end in self._lines():
-            self.rows, self._size = self.rows + len(rows), end
-        self._cut()
+        self.rows = self._size = 0
+        try:
+            self._lock()
+            for _, rows, end in self._lines():
+                self.rows, self._size = self.rows + len(rows), end
+            self._cut()
+        except BaseException:
+            self._file.close()
+            raise
 
     def read(self, position: int) -> Iterator[tuple[int, Row]]:
         """Yield the rows from a number on, in order, each with its number."""
@@ -70,6 +80,15 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _lock(self) -> None:
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise SchemaError(
+                    f"{self._path}: another server uses it; give each server a folder of its own"
+                ) from error
 
     def _cut(self) -> None:
         self._file.truncate(self._size)

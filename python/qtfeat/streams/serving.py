@@ -20,6 +20,7 @@ from qtfeat.streams.consumer import Entry, Key, acknowledge
 from qtfeat.streams.cycles import Cycles
 from qtfeat.streams.log import Log, Row
 from qtfeat.streams.messages import MessageError, Parser, StreamSpec
+from qtfeat.streams.order import place
 from qtfeat.streams.publish import fields_of, publish
 from qtfeat.streams.tick_bars import TickBars
 
@@ -101,7 +102,7 @@ class Serving:
         self._outbox: list[dict[str, str]] = []
         self._client: Any = None
         self._worked, self._quiet_ms = False, 0
-        self._version = service.live.production.version
+        self._models = service.live
         self.counts: Counter[str] = Counter()
         self.lag: Callable[[], Mapping[str, Mapping[str, float]]] | None = None
         self._lag_at = 0.0
@@ -129,7 +130,7 @@ class Serving:
         self._worked = True
         failed: dict[Key, str] = {}
         try:
-            for entry in sorted(entries, key=_order):
+            for entry in sorted(entries, key=place):
                 # There already where the disk was full after it was taken.
                 if entry.key in self._unacknowledged:
                     continue
@@ -164,8 +165,8 @@ class Serving:
             seconds, micros = self._client.time()
             self._quiet_ms = seconds * 1000 + micros // 1000 - _CLOCK_MS
         self._publish()
-        # Rows are taken again by the model that they were taken by: another one starts from a snapshot.
-        if self._log.rows >= self._log_rows or self._version != self._service.live.production.version:
+        # Rows are taken again by the models that they were taken by: others start from a snapshot.
+        if self._log.rows >= self._log_rows or self._models is not self._service.live:
             self.save()
         self._measure()
 
@@ -175,7 +176,7 @@ class Serving:
             with self._service.between_bars():
                 self._service.save()
                 self._log.clear()
-                self._version = self._service.live.production.version
+                self._models = self._service.live
         except OSError as error:
             log.warning("no snapshot: %s; the log goes on", error)
 
@@ -190,7 +191,7 @@ class Serving:
         """What the engine needs of a message: stream, id, and values by kind; None for what is left out."""
         parser = self._parsers[entry.stream]
         values = parser.parse(entry.fields)
-        ms, seq = _order(entry)[:2]
+        ms, seq, _ = place(entry)
         if values is None:
             self.counts["forming"] += 1
             return None
@@ -220,13 +221,18 @@ class Serving:
 
     def _live(self, row: Row) -> None:
         """Take a row that is not on the disk yet."""
-        self._advance(row[1])
+        self._before(row)
         before = self._position
         try:
             self._take(row)
         finally:
             if self._position > before:
                 self._rows.append(row)
+
+    def _before(self, row: Row) -> None:
+        """Let the time of a row close cycles; that of a closed trade says nothing about bars."""
+        if row[3] != "trade":
+            self._advance(row[1])
 
     def _take(self, row: Row) -> None:
         """Take a row. A snapshot on the way has either nothing of it, or all of it with what waits for the engine."""
@@ -254,7 +260,7 @@ class Serving:
         """Show the engine the cycles that have closed."""
         while (cycle := self._cycles.pop()) is not None:
             try:
-                self._service.take(cycle)
+                self._service.take(cycle, known_closed=True)
             except QtfeatError:
                 self.counts["failed_cycles"] += 1
                 log.exception("the engine refused a cycle")
@@ -294,7 +300,7 @@ class Serving:
         self._drain()
         for number, row in self._log.read(self._position):
             self._position = number
-            self._advance(row[1])
+            self._before(row)
             self._take(row)
 
     def _carry(self) -> dict[str, Any]:
@@ -327,9 +333,3 @@ class Serving:
         self._lag_at = time.monotonic() + 2.0
         for stream, facts in self.lag().items():
             self._service.metrics.lag.labels(stream).set(facts["seconds"])
-
-
-def _order(entry: Entry) -> tuple[int, int, str]:
-    """Messages of several streams in the order of their ids."""
-    ms, _, seq = entry.id.partition("-")
-    return int(ms), int(seq or 0), entry.stream

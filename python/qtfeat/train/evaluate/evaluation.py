@@ -129,8 +129,13 @@ class Evaluation:
         return out
 
     def evidence(self) -> dict[str, Any]:
-        """Return what gates ask of an evaluation, under the names of `qtfeat.gates.Evidence`; NaN where not known."""
+        """Return what gates ask of an evaluation, under the names of `qtfeat.gates.Evidence`; NaN where not known.
+
+        Rank ICs are means over timestamps; only the overfit gap compares rank correlations over all rows, because a
+        training row has no other. The RSI rule is shown beside the baselines, and no gate asks for it.
+        """
         pooled = self.pooled
+        baselines = [each for each in self.baselines if each.name != RSI_RULE]
         return {
             "horizon": self.horizon,
             "class_shares": pooled.classes.predicted_mix,
@@ -139,10 +144,10 @@ class Evaluation:
             "confidence_p10_p90": pooled.confidence.spread,
             "direction_slope": pooled.direction.slope,
             "direction_t": pooled.direction.t,
-            "fold_rank_ic": tuple(fold.scores.forecast.rank_ic for fold in self.folds),
-            "rank_ic": pooled.forecast.rank_ic,
+            "fold_rank_ic": tuple(fold.scores.forecast.ic.mean for fold in self.folds),
+            "rank_ic": pooled.forecast.ic.mean,
             "rank_ic_t": pooled.forecast.ic.t,
-            "baseline_rank_ic": {b.name: _or_zero(b.forecast.rank_ic) for b in self.baselines if b.name != RSI_RULE},
+            "baseline_rank_ic": {each.name: _baseline_ic(each) for each in baselines},
             "net_return": pooled.forecast.book.net,
             "fee": self.costs.fee,
             "slippage": self.costs.slippage,
@@ -250,8 +255,9 @@ def _deciles(oos: OutOfSample, clock: Clock) -> tuple[Decile, ...]:
     )
 
 
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
+def _baseline_ic(baseline: Baseline) -> float:
+    """Return the rank IC; forecasting one number for all is no skill, which is 0."""
+    return 0.0 if baseline.name == "zero" else baseline.forecast.ic.mean
 
 
 def _mean(values: list[float]) -> float:
