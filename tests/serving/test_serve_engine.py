@@ -37,6 +37,10 @@ class Stub:
         z = np.tanh(X[:, 0] * self.gain)
         return np.stack([0.3 - 0.3 * z, np.full(len(z), 0.4), 0.3 + 0.3 * z], axis=1), X[:, 0] * 1.0
 
+
+class RowStub(Stub):
+    """The same with the short way for one row."""
+
     def predict_row(self, x):
         if np.isnan(x).any():
             return None
@@ -103,9 +107,10 @@ def test_restored_and_replayed_signals_are_the_uninterrupted_ones(market, cut):
     assert second.counters["late"] + second.counters["duplicate"] == SYMBOLS * min(7, cut)
 
 
-def test_one_symbol_at_a_time_gives_the_same_features_and_predictions(market):
+@pytest.mark.parametrize("kind", [Stub, RowStub])
+def test_one_symbol_at_a_time_gives_the_same_features_and_predictions(market, kind):
     names, bars, times, _ = market
-    together, alone = engine(market), engine(market)
+    together, alone = engine(market), engine(market, kind())
     for i in range(100):
         cycle = together.on_bars(bars[:, i], times[:, i])
         for s, name in enumerate(names):

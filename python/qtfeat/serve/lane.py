@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,11 @@ _BESIDE = ("policy_rsi = rsi(14)", "policy_volatility = volatility(20)")
 
 
 class Model(Protocol):
-    """What the engine needs of a model; `qtfeat.serve.model.ServedModel` is one."""
+    """What the engine needs of a model; `qtfeat.serve.model.ServedModel` is one.
+
+    A model may also have `predict_row(x)`: what `predict` says of one row (F,), the same bits, as ((3 floats), float);
+    None where the row holds a NaN. One bar of one symbol then takes the short way.
+    """
 
     @property
     def name(self) -> str:
@@ -53,9 +57,6 @@ class Model(Protocol):
 
     def predict(self, X: Floats) -> tuple[Floats, Floats]:
         """Return calibrated probabilities (n, 3) and forecasts (n,) for rows (n, F) without NaN."""
-
-    def predict_row(self, x: Floats) -> Predicted | None:
-        """Return what `predict` does for one row (F,), the same bits; None where it holds a NaN."""
 
 
 def with_policy(own: FeatureSet) -> FeatureSet:
@@ -102,6 +103,7 @@ class Lane:
             )
         self.model = model
         self.names = (f"{model.name}/{model.version}", model.fingerprint)
+        self._predict_row: Callable[[Floats], Predicted | None] | None = getattr(model, "predict_row", None)
         self.columns = tuple(own.columns)
         both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
@@ -147,8 +149,8 @@ class Lane:
     def _predicted(self, rows: Floats, which: Sequence[int]) -> list[Predicted]:
         """Return probabilities and forecast of some symbols; None and NaN for rows in warm-up."""
         width = len(self.columns)
-        if len(which) == 1:
-            return [self.model.predict_row(rows[which[0], :width]) or _NOTHING]
+        if len(which) == 1 and self._predict_row is not None:
+            return [self._predict_row(rows[which[0], :width]) or _NOTHING]
         own = rows[list(which), :width]
         ready = np.flatnonzero(~np.isnan(own).any(axis=1))
         out = [_NOTHING] * len(own)
