@@ -330,3 +330,20 @@ def test_killed_while_it_saves_the_state_is_the_old_or_the_new_one(market, tmp_p
                 child.send_signal(signal.SIGKILL)
         values, parts = decode(path.read_bytes())
         assert parts["body"] == bytes([values["n"] % 256]) * 200_000
+
+
+def test_other_features_are_ready_only_when_they_have_seen_enough(market, tmp_path):
+    digits = 0.5
+    needed = Stub("wide32").features.bars_for(digits=digits)
+    assert 60 < needed < BARS - 60
+    one = engine(market, history=20, state=tmp_path / "state")
+    run(market, one, 0, 60)
+    one.swap(Stub("wide32"))
+    run(market, one, 60, 60 + needed - 21)
+    assert not any(one.ready(digits).values())
+    one.save()
+    again = engine(market, Stub("wide32"), history=20, state=tmp_path / "state")
+    assert again.load()
+    assert not any(again.ready(digits).values())
+    run(market, again, 60 + needed - 21, 60 + needed - 20)
+    assert all(again.ready(digits).values())

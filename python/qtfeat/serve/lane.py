@@ -108,6 +108,8 @@ class Lane:
         both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
         self.symbols = tuple(symbols)
+        # Bars of each symbol that the engine has taken and these features have not seen.
+        self.missed = [0] * len(self.symbols)
         self._features = both
         self.drift = _drift(model, len(self.symbols)) if model.reference else None
 
@@ -162,7 +164,8 @@ class Lane:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes: `panel` in bytes, the rest JSON values."""
-        return {"model": self.id, "panel": self.panel.snapshot(), "drift": self.drift.state() if self.drift else None}
+        drift = self.drift.state() if self.drift else None
+        return {"model": self.id, "panel": self.panel.snapshot(), "drift": drift, "missed": self.missed}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, with the same features."""
@@ -170,7 +173,10 @@ class Lane:
         if tuple(panel.symbols) != self.symbols:
             raise SchemaError(f"the snapshot is of {panel.symbols}, not of {list(self.symbols)}")
         drift, of = state["drift"], state["model"]
+        missed = [int(count) for count in state.get("missed", self.missed)]
+        if len(missed) != len(self.symbols):
+            raise ValueError(f"bars missed are told of {len(missed)} symbols, not of {len(self.symbols)}")
         # Another version may have other deciles: its drift starts anew.
         if self.drift is not None and drift is not None and of == self.id:
             self.drift.restore(drift)
-        self.panel = panel
+        self.panel, self.missed = panel, missed
