@@ -42,6 +42,8 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("qtfeat_requests_in_flight", "requests"), ("qtfeat_subscribers", "event streams")],
     ),
     ("Lag of the streams", "s", [("qtfeat_stream_lag_seconds", "{{stream}}")]),
+    ("Stream messages", "ops", [(f"sum by (what) (rate(qtfeat_stream_messages_total{RATE}))", "{{what}}")]),
+    ("Streams are followed", "none", [("qtfeat_stream_following", "1 = yes")]),
     (
         "Holes between bars, snapshots",
         "none",

@@ -9,9 +9,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from qtfeat.streams.follow import StreamMetrics
 from served import BARS, bars_json, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +40,11 @@ def published(shadowed, table):
             one.client.post("/v1/bars", {"bars": bars_json(table, start, start + 300)})
         one.client.post("/v1/bars", {"bars": bars_json(table, 0, 1)})
         text = one.client.get("/metrics")[1]
+    # Without a Redis a server has no follower; its metrics are those of the same collector.
+    streams = SimpleNamespace(counts={"taken": 1}, tick_counts={})
+    registry = CollectorRegistry()
+    registry.register(StreamMetrics(SimpleNamespace(consumer=streams, handler=streams, alive=True)))
+    text += generate_latest(registry).decode()
     samples = {}
     for line in text.splitlines():
         if match := re.match(r"(\w+)(\{.*\})? \S+$", line):

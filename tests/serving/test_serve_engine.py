@@ -37,6 +37,10 @@ class Stub:
         z = np.tanh(X[:, 0] * self.gain)
         return np.stack([0.3 - 0.3 * z, np.full(len(z), 0.4), 0.3 + 0.3 * z], axis=1), X[:, 0] * 1.0
 
+
+class RowStub(Stub):
+    """The same with the short way for one row."""
+
     def predict_row(self, x):
         if np.isnan(x).any():
             return None
@@ -103,9 +107,10 @@ def test_restored_and_replayed_signals_are_the_uninterrupted_ones(market, cut):
     assert second.counters["late"] + second.counters["duplicate"] == SYMBOLS * min(7, cut)
 
 
-def test_one_symbol_at_a_time_gives_the_same_features_and_predictions(market):
+@pytest.mark.parametrize("kind", [Stub, RowStub])
+def test_one_symbol_at_a_time_gives_the_same_features_and_predictions(market, kind):
     names, bars, times, _ = market
-    together, alone = engine(market), engine(market)
+    together, alone = engine(market), engine(market, kind())
     for i in range(100):
         cycle = together.on_bars(bars[:, i], times[:, i])
         for s, name in enumerate(names):
@@ -325,3 +330,20 @@ def test_killed_while_it_saves_the_state_is_the_old_or_the_new_one(market, tmp_p
                 child.send_signal(signal.SIGKILL)
         values, parts = decode(path.read_bytes())
         assert parts["body"] == bytes([values["n"] % 256]) * 200_000
+
+
+def test_other_features_are_ready_only_when_they_have_seen_enough(market, tmp_path):
+    digits = 0.5
+    needed = Stub("wide32").features.bars_for(digits=digits)
+    assert 60 < needed < BARS - 60
+    one = engine(market, history=20, state=tmp_path / "state")
+    run(market, one, 0, 60)
+    one.swap(Stub("wide32"))
+    run(market, one, 60, 60 + needed - 21)
+    assert not any(one.ready(digits).values())
+    one.save()
+    again = engine(market, Stub("wide32"), history=20, state=tmp_path / "state")
+    assert again.load()
+    assert not any(again.ready(digits).values())
+    run(market, again, 60 + needed - 21, 60 + needed - 20)
+    assert all(again.ready(digits).values())

@@ -112,7 +112,7 @@ class Engine:
         Args:
             symbol: one of the universe.
             bar: a mapping with open, high, low, close, volume (and `open_time` unless `time` is given), or the five.
-            time: open time of the bar.
+            time: open time of the bar; a whole number counts nanoseconds.
 
         Returns:
             Its signal; None if the bar was not taken (see the class).
@@ -203,7 +203,8 @@ class Engine:
     def ready(self, digits: float = 4) -> dict[str, bool]:
         """Tell per symbol whether it has seen enough bars for its features to be right to `digits` digits."""
         needed = self.model.features.bars_for(digits=digits)
-        return {symbol: seen >= needed for symbol, seen in zip(self.symbols, self._universe.seen, strict=True)}
+        counts = zip(self.symbols, self._universe.seen, self._lane.missed, strict=True)
+        return {symbol: seen - missed >= needed for symbol, seen, missed in counts}
 
     def features(self, symbol: str) -> dict[str, float]:
         """Return the features of the symbol's last bar; NaN in warm-up, empty before the first."""
@@ -247,6 +248,8 @@ class Engine:
             )
             helper.warm_up(self.history.table() if history is None else history)
             lane.restore(helper._lane.state())
+            pairs = zip(self._universe.seen, helper._universe.seen, strict=True)
+            lane.missed = [max(0, seen - shown) for seen, shown in pairs]
         if shadow:
             self._shadow = lane
         else:
@@ -267,8 +270,8 @@ class Engine:
             **self._universe.state(),
             "book": self._book.state(),
             "carried": self.carry() if self.carry else self.carried,
-            "lane": {"model": production["model"], "drift": production["drift"]},
-            "shadow": shadow and {"model": shadow["model"], "drift": shadow["drift"]},
+            "lane": _without_panel(production),
+            "shadow": shadow and _without_panel(shadow),
         }
         parts = {"lane": production["panel"]}
         if shadow:
@@ -392,3 +395,7 @@ class Engine:
         if expires is not None and time_ns + self.interval_ns > expires:
             return f"the model {lane.id} is stale: it expired at {np.datetime64(expires, 'ns').astype('datetime64[s]')}"
         return ""
+
+
+def _without_panel(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if name != "panel"}

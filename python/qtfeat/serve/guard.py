@@ -174,7 +174,6 @@ class _Call:
         scope["qtfeat.request_id"] = self.id
         self.holder: Any = None
         self.status = 0
-        self.body_done = False
         kind, _, credential = self.header(b"authorization").decode("latin-1").partition(" ")
         self.has_token = kind.lower() == "bearer"
         self.token = credential.strip()
@@ -183,6 +182,7 @@ class _Call:
         chunked = bool(self.header(b"transfer-encoding"))
         # A body of unknown length is counted as it is read.
         self.length = int(length) if length.isdigit() else int(chunked)
+        self.body_done = self.length == 0
 
     @property
     def client(self) -> str:

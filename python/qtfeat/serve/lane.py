@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,11 @@ _BESIDE = ("policy_rsi = rsi(14)", "policy_volatility = volatility(20)")
 
 
 class Model(Protocol):
-    """What the engine needs of a model; `qtfeat.serve.model.ServedModel` is one."""
+    """What the engine needs of a model; `qtfeat.serve.model.ServedModel` is one.
+
+    A model may also have `predict_row(x)`: what `predict` says of one row (F,), the same bits, as ((3 floats), float);
+    None where the row holds a NaN. One bar of one symbol then takes the short way.
+    """
 
     @property
     def name(self) -> str:
@@ -53,9 +57,6 @@ class Model(Protocol):
 
     def predict(self, X: Floats) -> tuple[Floats, Floats]:
         """Return calibrated probabilities (n, 3) and forecasts (n,) for rows (n, F) without NaN."""
-
-    def predict_row(self, x: Floats) -> Predicted | None:
-        """Return what `predict` does for one row (F,), the same bits; None where it holds a NaN."""
 
 
 def with_policy(own: FeatureSet) -> FeatureSet:
@@ -102,10 +103,13 @@ class Lane:
             )
         self.model = model
         self.names = (f"{model.name}/{model.version}", model.fingerprint)
+        self._predict_row: Callable[[Floats], Predicted | None] | None = getattr(model, "predict_row", None)
         self.columns = tuple(own.columns)
         both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
         self.symbols = tuple(symbols)
+        # Bars of each symbol that the engine has taken and these features have not seen.
+        self.missed = [0] * len(self.symbols)
         self._features = both
         self.drift = _drift(model, len(self.symbols)) if model.reference else None
 
@@ -147,8 +151,8 @@ class Lane:
     def _predicted(self, rows: Floats, which: Sequence[int]) -> list[Predicted]:
         """Return probabilities and forecast of some symbols; None and NaN for rows in warm-up."""
         width = len(self.columns)
-        if len(which) == 1:
-            return [self.model.predict_row(rows[which[0], :width]) or _NOTHING]
+        if len(which) == 1 and self._predict_row is not None:
+            return [self._predict_row(rows[which[0], :width]) or _NOTHING]
         own = rows[list(which), :width]
         ready = np.flatnonzero(~np.isnan(own).any(axis=1))
         out = [_NOTHING] * len(own)
@@ -160,7 +164,8 @@ class Lane:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes: `panel` in bytes, the rest JSON values."""
-        return {"model": self.id, "panel": self.panel.snapshot(), "drift": self.drift.state() if self.drift else None}
+        drift = self.drift.state() if self.drift else None
+        return {"model": self.id, "panel": self.panel.snapshot(), "drift": drift, "missed": self.missed}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, with the same features."""
@@ -168,7 +173,10 @@ class Lane:
         if tuple(panel.symbols) != self.symbols:
             raise SchemaError(f"the snapshot is of {panel.symbols}, not of {list(self.symbols)}")
         drift, of = state["drift"], state["model"]
+        missed = [int(count) for count in state.get("missed", self.missed)]
+        if len(missed) != len(self.symbols):
+            raise ValueError(f"bars missed are told of {len(missed)} symbols, not of {len(self.symbols)}")
         # Another version may have other deciles: its drift starts anew.
         if self.drift is not None and drift is not None and of == self.id:
             self.drift.restore(drift)
-        self.panel = panel
+        self.panel, self.missed = panel, missed

@@ -26,10 +26,10 @@ def matrix(columns: Sequence[str], rows: Sequence[Mapping[str, float]]) -> Float
     Raises:
         SchemaError: a missing, extra or renamed column, or a value that is not finite; column and row are named.
     """
-    wanted = len(columns)
-    out = np.empty((len(rows), wanted))
+    wanted = set(columns)
+    out = np.empty((len(rows), len(columns)))
     for number, row in enumerate(rows):
-        if len(row) != wanted or any(name not in row for name in columns):
+        if row.keys() != wanted:
             raise _wrong_names(columns, list(row), number)
         out[number] = [row[name] for name in columns]
     check_finite(columns, out)
