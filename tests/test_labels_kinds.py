@@ -154,6 +154,26 @@ def test_the_length_of_bars_is_derived_or_asked_for():
         close_times([0, 1, 2], interval="2h")
 
 
+def test_an_interval_shorter_than_all_gaps_dates_decisions_too_early():
+    bars = {"open_time": START + HOUR * np.arange(6), "close": np.ones(6)}
+    with pytest.raises(SchemaError, match="said to be 1800 s, but no two bars of a symbol are closer than '1h'"):
+        make_labels(bars, by=None, interval="30m")
+    panel = {name: np.tile(column, 2) for name, column in bars.items()} | {"symbol": np.repeat(["A", "B"], 6)}
+    for order in (np.arange(12), np.random.default_rng(1).permutation(12)):
+        with pytest.raises(SchemaError, match="no two bars"):
+            make_labels({name: column[order] for name, column in panel.items()}, interval="1m")
+    assert make_labels(bars | {"close_time": bars["open_time"] + HOUR}, by=None, interval="30m").t[0] == START + HOUR
+
+
+def test_bars_with_gaps_keep_their_interval():
+    hours = np.array([0, 24, 72, 73, 96])  # one pair is enough
+    for order in (np.arange(5), np.array([3, 0, 4, 1, 2])):
+        bars = {"open_time": START + HOUR * hours[order], "close": np.ones(5)}
+        assert np.array_equal(make_labels(bars, by=None, interval="1h").t, bars["open_time"] + HOUR)
+    two = {"open_time": START + HOUR * np.array([0, 5]), "close": np.ones(2)}
+    assert make_labels(two, by=None, interval="1h").t[0] == START + HOUR
+
+
 def test_units_of_integer_times():
     bars = {"open_time": np.arange(4) * 3600, "close": np.ones(4)}
     assert make_labels(bars, by=None, time_unit="s").t[0] == np.datetime64("1970-01-01T01")

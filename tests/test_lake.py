@@ -124,6 +124,43 @@ def test_interval(tmp_path: Path) -> None:
         Lake(tmp_path).add(minutes, "spot", "often")
 
 
+@pytest.mark.parametrize("text", ["1h", "60m", "1H", " 1h ", "3600s"])
+def test_an_interval_is_one_series_however_it_is_written(tmp_path: Path, text: str) -> None:
+    lake = Lake(tmp_path)
+    lake.add(BARS, "spot")
+    assert Partition("spot", "SIM000", text) == ONE
+    assert {(a.partition.interval, a.new) for a in lake.add(BARS, "spot", text)} == {("1h", 0)}
+    assert len(lake.partitions(intervals=[text])) == 2
+    assert {p.name for p in tmp_path.glob("bars/*/*/*")} == {"interval=1h"}
+
+
+def test_a_folder_with_another_spelling_is_refused(tmp_path: Path) -> None:
+    Lake(tmp_path).add(BARS, "spot")
+    home = tmp_path / HOME
+    home.rename(home.with_name("interval=60m"))
+    with pytest.raises(SchemaError, match=r"interval=60m': the interval is written '1h'"):
+        Lake(tmp_path).partitions()
+
+
+def test_bars_of_a_longer_interval_are_refused(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with pytest.raises(SchemaError, match=r"spot/SIM000/30m.*1800 s, but no two bars .* closer than '1h'"):
+        lake.add(BARS, "spot", "30m")
+    assert not list(tmp_path.rglob("*.parquet"))
+    one = BARS.filter(pc.equal(BARS["symbol"], "SIM000"))
+    for row in (1_500, 3):  # two bars tell nothing yet, the third does, in whatever month it is
+        lake.add(one.slice(row, 1), "spot", "30m")
+    with pytest.raises(SchemaError, match="closer than"):
+        lake.add(one.slice(900, 1), "spot", "30m")
+
+
+def test_bars_with_gaps_are_no_longer_interval(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    one = BARS.filter(pc.equal(BARS["symbol"], "SIM000"))
+    lake.add(one.take([3, 4, 50, 60, 1_000]), "spot", "1h")
+    assert lake.add(one.take([70, 80, 90, 1_100]), "spot", "1h")[0].new == 4
+
+
 def test_further_columns_are_kept_and_must_stay(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     trades = BARS.append_column("trades", pa.array(np.arange(BARS.num_rows)))

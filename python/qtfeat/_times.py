@@ -184,6 +184,52 @@ def interval_ns(interval: Any) -> int:
     return ns
 
 
+def interval_text(interval: Any) -> str:
+    """The one text of an interval, in the largest unit that is whole: "1h" for "60m", "1H", " 1 h " or a timedelta.
+
+    Seven days are a week, as to an exchange, and 24 hours a day. Raises SchemaError as `interval_ns`, and for what is
+    no whole number of milliseconds.
+    """
+    ns = interval_ns(interval)
+    for name in ("w", "d", "h", "m", "s", "ms"):
+        if ns % _INTERVAL[name] == 0:
+            return f"{ns // _INTERVAL[name]}{name}"
+    raise SchemaError(f"interval {interval!r} must be whole milliseconds")
+
+
+def refuse_longer(codes: npt.NDArray[np.int64] | None, times: npt.NDArray[np.int64], ns: int, what: str) -> None:
+    """Refuse an interval that all bars are further apart than: each would count as closed before it is.
+
+    Args:
+        codes: (n,) symbol of each bar; None for one symbol.
+        times: (n,) open times in ns, in any order.
+        ns: the interval.
+        what: what the error begins with.
+
+    Raises:
+        SchemaError: a symbol has three bars or more, and no two bars of any symbol are as close as the interval.
+    """
+    codes = np.zeros(len(times), dtype=np.int64) if codes is None else codes
+    if ((np.diff(codes) == 0) & _within(np.diff(times), ns)).any():  # bars in order need no sorting
+        return
+    order = np.lexsort((times, codes))
+    codes, times = codes[order], times[order]
+    steps = np.diff(times)[np.diff(codes) == 0]
+    steps = steps[steps > 0]
+    if _within(steps, ns).any() or not (codes[2:] == codes[:-2]).any() or not len(steps):
+        return
+    seen = f"{steps.min() / 1e9:g} s"
+    if steps.min() % 10**6 == 0:
+        seen = repr(interval_text(int(steps.min())))
+    text = f"{what}: the interval is said to be {ns / 1e9:g} s, but no two bars of a symbol are closer than {seen}"
+    raise SchemaError(f"{text}: say the bars' own interval, or each would count as known before it has closed")
+
+
+def _within(steps: npt.NDArray[np.int64], ns: int) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (steps > 0) & (steps <= ns)
+    return found
+
+
 def span_ns(span: dt.timedelta | np.timedelta64, name: str) -> int:
     """A length of time that may be 0, in nanoseconds.
 

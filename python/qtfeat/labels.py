@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from qtfeat import _core, _tables
 from qtfeat._columns import count, plain, symbols, wide
-from qtfeat._times import array_ns, interval_ns, unit_ns
+from qtfeat._times import array_ns, interval_ns, refuse_longer, unit_ns
 from qtfeat.errors import SchemaError
 
 SIDES = ("SELL", "HOLD", "BUY")
@@ -120,7 +120,8 @@ def make_labels(
         by: column that names the symbol; None for one symbol.
         time: column of open times, without nulls.
         interval: length of a bar ("1h", a timedelta), where there is no `close_time`. None takes the most common
-            distance between bars, if there is no doubt about it.
+            distance between bars, if there is no doubt about it. Bars may have gaps, but three bars or more of a
+            symbol, and no two that follow each other as close as that in any symbol, are refused.
         time_unit: unit of integer times.
         on_bad: what to do with a price that no bar can have: "raise", or "null" for a null bar. "reset", as in
             `qtfeat.compute`, is "null" here.
@@ -196,11 +197,15 @@ def panel_of(
     columns = _tables.arrays(held, wanted)
     codes, names = (None, [""]) if by is None else _symbols(held, by)
     unit = unit_ns(time_unit)
+    length = None if interval is None else interval_ns(interval)
+    opened = array_ns(columns[time], unit, time)
+    if length is not None and not own_times:
+        refuse_longer(codes, opened, length, "labels")
     return {
         "symbols": codes,
-        "open_time": array_ns(columns[time], unit, time),
+        "open_time": opened,
         "close_time": array_ns(columns["close_time"], unit, "close_time") if own_times else None,
-        "interval": None if interval is None else interval_ns(interval),
+        "interval": length,
         "prices": (wide(columns["open"], "open"), wide(columns["high"], "high"), wide(columns["low"], "low"))
         if prices
         else None,

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qtfeat._times import interval_ns
+from qtfeat._times import interval_ns, interval_text, refuse_longer
 from qtfeat.backfill import manifest, parquet
 from qtfeat.backfill.manifest import BARS, Month
-from qtfeat.backfill.merge import conform, infer_interval, merged, months_of
+from qtfeat.backfill.merge import conform, infer_interval, merged, millis, months_of
 from qtfeat.backfill.partition import Partition, month
 from qtfeat.backfill.store import Store, open_store
 from qtfeat.bars.schema import BAR_SCHEMA
@@ -74,8 +74,9 @@ class Lake:
         """The series that the lake has, sorted; only the named markets, symbols and intervals.
 
         Raises:
-            SchemaError: the lake has no bars, or none of a symbol that was named.
+            SchemaError: the lake has no bars, or none of a symbol that was named; an interval that is none.
         """
+        intervals = None if intervals is None else {interval_text(i) for i in intervals}
         found = [p for p in self._partitions() if _in(p.market, markets) and _in(p.interval, intervals)]
         if symbols is not None:
             missing = sorted(set(symbols) - {p.symbol for p in found})
@@ -142,14 +143,14 @@ class Lake:
             What was done, by partition. Each partition changes as a whole or not at all.
 
         Raises:
-            SchemaError: bars that do not fit; a bar with other values under `on_conflict="raise"`.
+            SchemaError: bars that do not fit; a bar with other values under `on_conflict="raise"`; three bars or more
+                of a symbol, with those of the lake, of which no two that follow each other are as close as `interval`.
             LakeBusyError: another process is writing.
         """
         if on_conflict not in ("raise", "keep", "replace"):
             raise SchemaError(f"on_conflict must be 'raise', 'keep' or 'replace', not {on_conflict!r}")
         bars = conform(bars)
-        interval = interval or infer_interval(bars)
-        interval_ns(interval)
+        interval = interval_text(infer_interval(bars) if interval is None else interval)
         done = []
         with self.store.lock(LOCK, self.root):
             for symbol, rows in _by_symbol(bars):
@@ -159,6 +160,7 @@ class Lake:
     def _add(self, partition: Partition, bars: pa.Table, on_conflict: OnConflict) -> Added:
         manifest.recover(self.store, partition)
         months = manifest.read(self.store, partition)
+        self._refuse_longer(partition, months, bars)
         counts = np.zeros(4, dtype=np.int64)
         changed: dict[str, Month] = {}
         for name, part in months_of(bars, partition):
@@ -173,6 +175,17 @@ class Lake:
             manifest.commit(self.store, partition, months | changed)
         new, same, replaced, kept = map(int, counts)
         return Added(partition, new, same, replaced, kept, tuple(changed))
+
+    def _refuse_longer(self, partition: Partition, months: dict[str, Month], bars: pa.Table) -> None:
+        """Refuse hourly bars as those of half an hour. The lake is looked into where the bars alone do not tell."""
+        times = np.unique(millis(bars))
+        span = interval_ns(partition.interval) // 10**6
+        for entry in reversed(months.values()):
+            if len(times) > 1 and np.diff(times).min() <= span:
+                return
+            held = parquet.reader(self.data(partition, entry)).read(columns=["open_time"], use_threads=False)
+            times = np.union1d(times, millis(held))
+        refuse_longer(None, times * 10**6, span * 10**6, str(partition))
 
     def _stage(self, partition: Partition, name: str, table: pa.Table) -> Month:
         path = manifest.staged(f"{manifest.folder(partition)}/{name}.parquet")

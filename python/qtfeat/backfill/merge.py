@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qtfeat._times import interval_text
 from qtfeat.backfill.partition import Partition
 from qtfeat.bars.schema import BAR_SCHEMA
 from qtfeat.errors import SchemaError
 
-_UNITS = ((604_800_000, "w"), (86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"))
 Tally = tuple[int, int, int, int]
 """Bars that are new, the same, replaced, kept."""
 
@@ -75,11 +75,9 @@ def infer_interval(bars: pa.Table) -> str:
     if len(steps) == 0:
         raise SchemaError("one bar tells no interval: say which, as in interval='1h'")
     step = int(steps[np.argmax(counts)])
-    for unit, name in _UNITS:
-        # Seven days are a week to an exchange, and 24 hours a day.
-        if step % unit == 0:
-            return f"{step // unit}{name}"
-    raise SchemaError(f"bars are {step} ms apart: say the interval, as in interval='1s'")
+    if step % 1_000:
+        raise SchemaError(f"bars are {step} ms apart: say the interval, as in interval='1s'")
+    return interval_text(step * 10**6)
 
 
 def months_of(bars: pa.Table, partition: Partition) -> Iterator[tuple[str, pa.Table]]:

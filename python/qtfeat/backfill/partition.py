@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-from qtfeat._times import interval_ns
+from qtfeat._times import interval_ns, interval_text
 from qtfeat.errors import SchemaError
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
@@ -21,7 +21,7 @@ class Partition:
     Attributes:
         market: such as `spot` or `um`.
         symbol: any text; what a path cannot hold is percent-encoded there.
-        interval: distance between bars, such as `1h`.
+        interval: distance between bars, such as `1h`; `60m` and `1H` become that, so that a series is one partition.
     """
 
     market: str
@@ -33,7 +33,7 @@ class Partition:
         for name in ("market", "symbol", "interval"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise SchemaError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
-        interval_ns(self.interval)
+        object.__setattr__(self, "interval", interval_text(self.interval))
 
     @property
     def path(self) -> str:
@@ -51,7 +51,11 @@ class Partition:
         match = _FOLDERS.fullmatch(path)
         if match is None:
             raise SchemaError(f"{path!r} is no partition: market=.../symbol=.../interval=... is")
-        return cls(*map(unquote, match.groups()))
+        found = cls(*map(unquote, match.groups()))
+        if unquote(match[3]) != found.interval:
+            text = f"{path!r}: the interval is written {found.interval!r} in a lake"
+            raise SchemaError(f"{text}; add these bars again with it, and remove the folder")
+        return found
 
     def __str__(self) -> str:
         return f"{self.market}/{self.symbol}/{self.interval}"
