@@ -118,6 +118,9 @@ def test_stale_or_missing_features_are_refused(tmp_path: Path) -> None:
         ({"label": {"kind": "nonsense"}}, "kind must be one of"),
         ({"label": {"horizons": 5}}, "label has no setting 'horizons'"),
         ({"first": "x"}, "first must be a month"),
+        ({"first": "2023-03", "last": "2023-02"}, "first = '2023-03' is after last = '2023-02'"),
+        ({"first": "2031-01"}, "no bars between 2031-01 and now"),
+        ({"last": "2001-01"}, "no bars between the start and 2001-01"),
         ({"symbols": ["NONE"]}, "no bars of 'NONE'"),
         ({"features": "kline17"}, "no features of kline17"),
         ({"features": ["t = close - open"]}, "a feature is named 't'"),
@@ -180,6 +183,24 @@ def test_lightgbm_trains_from_sequences(lake: Lake) -> None:
     assert len(rows) == len(X)
     for at in (0, 5, len(X) - 1, slice(3, 900), slice(0, len(X), 7), [5, 0, 1_500, 5]):
         assert np.array_equal(rows[at], X[at])
+
+
+@pytest.mark.parametrize(
+    ("bars", "horizon", "message"),
+    [
+        (60, 100, r"none of the 60 rows has a label"),
+        (20, 1, r"none of the 20 rows has every feature: the warm-up of each series takes \d+ bars"),
+        (60, 30, r"none of the 60 rows has every feature and a label"),
+    ],
+)
+@pytest.mark.parametrize("method", ["quantile_dmatrix", "lightgbm_dataset"])
+def test_no_rows_say_why(tmp_path: Path, bars: int, horizon: int, message: str, method: str) -> None:
+    library = {"quantile_dmatrix": "xgboost", "lightgbm_dataset": "lightgbm"}[method]
+    pytest.importorskip(library, reason="the extra train is not installed")
+    lake = filled(tmp_path, symbols=1, bars=bars)
+    run_backfill(lake)
+    with pytest.raises(SchemaError, match=f"nothing to train on: {message}"):
+        getattr(qf.dataset(lake, label={"horizon": horizon}), method)()
 
 
 def test_a_manifest_that_miscounts_does_not_shift_labels(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def dataset(
         complete: leave out rows where a feature or the label has no value.
 
     Raises:
-        SchemaError: features that are missing, or older than the bars; `qtfeat backfill` makes them.
+        SchemaError: features that are missing, or older than the bars; `qtfeat backfill` makes them. No bars between
+            `first` and `last`.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     fs = as_feature_set(features)
@@ -71,11 +72,15 @@ def dataset(
         raise SchemaError(f"label has no setting {unknown[0]!r}: kind, horizon, threshold, take_profit, stop_loss are")
     first = None if first is None else month(first, "first")
     last = None if last is None else month(last, "last")
+    if first is not None and last is not None and first > last:
+        raise SchemaError(f"first = {first!r} is after last = {last!r}")
     partitions = lake.partitions(markets=markets, symbols=symbols, intervals=intervals)
     taken = sorted({*KEYS, *(f"label_{name}" for name in TARGETS)} & set(fs.columns))
     if taken:
         raise SchemaError(f"a feature is named {taken[0]!r}, as a column beside it: rename it", column=taken[0])
     job = _job(lake, fs, first, last)
+    if not any(within(name, first, last) for partition in partitions for name in lake.months(partition)):
+        raise SchemaError(f"{lake.root}: no bars between {first or 'the start'} and {last or 'now'}; qtfeat lake ls")
     return TrainingSet(lake, job, tuple(partitions), dict(label), count(batch_rows, "batch_rows"), complete)
 
 
@@ -177,6 +182,9 @@ class TrainingSet:
         Args:
             target: "value", "ret" or "side".
             **options: for `QuantileDMatrix`, such as `max_bin` or `ref`.
+
+        Raises:
+            SchemaError: there are no rows; says why.
         """
         from qtfeat.backfill.iterators import quantile_dmatrix
 
@@ -188,6 +196,9 @@ class TrainingSet:
         Args:
             target: "value", "ret" or "side".
             **options: for `Dataset`, such as `params` or `reference`.
+
+        Raises:
+            SchemaError: there are no rows; says why.
         """
         from qtfeat.backfill.iterators import lightgbm_dataset
 

@@ -40,6 +40,8 @@ def quantile_dmatrix(data: TrainingSet, target: str, **options: Any) -> Any:
         def reset(self) -> None:
             self._left = data.matrices(target)
 
+    if next(data.batches(), None) is None:  # XGBoost says only that there is no batch
+        raise _nothing(data)
     return xgboost.QuantileDMatrix(Batches(), **options)
 
 
@@ -67,9 +69,32 @@ def lightgbm_dataset(data: TrainingSet, target: str, **options: Any) -> Any:
     sequences = [Rows(data.part(p)) for p in data.partitions]
     sequences = [s for s in sequences if len(s)]
     if not sequences:
-        raise SchemaError("no row has every feature and a label: there is nothing to train on")
+        raise _nothing(data)
     label = np.concatenate([s.rows.label for s in sequences])
     return lightgbm.Dataset(sequences, label=label, feature_name=data.columns, **options)
+
+
+def _nothing(data: TrainingSet) -> SchemaError:
+    """Why a training set has no rows."""
+    rows = labelled = complete = 0
+    for partition in data.partitions:
+        part = data.part(partition)
+        for _, features, at, _ in part.each():
+            rows += features.num_rows
+            labelled += int(part.labels.known[at].sum())
+            holes = np.zeros(features.num_rows, dtype=np.bool_)
+            for column in features.columns[1:]:
+                holes |= np.asarray(column.is_null())
+            complete += int((~holes).sum())
+    why = f"none of the {rows:,} rows has every feature and a label"
+    if not rows:
+        why = "there are no rows"
+    elif not labelled:
+        why = f"none of the {rows:,} rows has a label: it needs the bars after the row, up to the last month"
+    elif not complete:
+        warmup = max(data.job.features.warmup.values())
+        why = f"none of the {rows:,} rows has every feature: the warm-up of each series takes {warmup:,} bars"
+    return SchemaError(f"{data.lake.root}: nothing to train on: {why}")
 
 
 class _Rows:
