@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qtfeat import _strict_json
 from qtfeat._columns import count
 from qtfeat.backfill import parquet, state
 from qtfeat.backfill.lake import Lake, within
@@ -65,6 +66,8 @@ def dataset(
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     fs = as_feature_set(features)
+    if not isinstance(label, Mapping) or not all(isinstance(name, str) for name in label):
+        raise SchemaError(f"label must be a dict of settings, such as {dict(FORWARD)}, not {label!r}")
     if label.get("kind", "forward") == "market_neutral":
         raise SchemaError("labels of kind 'market_neutral' need all symbols at once: use qtfeat.labels.make_labels")
     unknown = sorted(set(label) - {"kind", "horizon", "threshold", "take_profit", "stop_loss"})
@@ -298,7 +301,7 @@ def _job(lake: Lake, fs: FeatureSet, first: str | None, last: str | None) -> Job
     for folder in lake.store.names(FEATURES):
         if folder.startswith("set=") and folder.endswith(f"-{fs.fingerprint}"):
             try:
-                told = json.loads(lake.store.read(f"{FEATURES}/{folder}/{CONFIG}").to_pybytes())
+                told = _strict_json.parse(lake.store.read(f"{FEATURES}/{folder}/{CONFIG}").to_pybytes())
                 name = folder.removeprefix("set=").removesuffix(f"-{fs.fingerprint}")
                 settings = (told["dtype"], told["on_bad"], told["on_gap"])
             except (FileNotFoundError, ValueError, KeyError) as error:

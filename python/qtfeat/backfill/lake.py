@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,9 @@ class Lake:
 
     Args:
         root: folder or URL; it need not exist yet.
+
+    Raises:
+        SchemaError: neither of them, or a URL that fsspec does not know.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -76,6 +79,7 @@ class Lake:
         Raises:
             SchemaError: the lake has no bars, or none of a symbol that was named; an interval that is none.
         """
+        markets, symbols, intervals = map(_named, ("markets", "symbols", "intervals"), (markets, symbols, intervals))
         intervals = None if intervals is None else {interval_text(i) for i in intervals}
         found = [p for p in self._partitions() if _in(p.market, markets) and _in(p.interval, intervals)]
         if symbols is not None:
@@ -218,6 +222,14 @@ def _by_symbol(bars: pa.Table) -> Iterator[tuple[str, Any]]:
 
 def _folders(store: Store, path: str, prefix: str) -> list[str]:
     return [name for name in store.names(path) if name.startswith(prefix)]
+
+
+def _named(what: str, names: Collection[str] | None) -> set[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
+        raise SchemaError(f"{what} must be a list of names, such as [{names if isinstance(names, str) else 'A'!r}]")
+    return set(names)
 
 
 def _in(value: str, wanted: Collection[str] | None) -> bool:

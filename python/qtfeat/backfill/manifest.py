@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from qtfeat.backfill.partition import Partition
+from qtfeat import _strict_json
+from qtfeat.backfill.partition import MONTH, Partition
 from qtfeat.backfill.store import Store, write
 from qtfeat.errors import SchemaError
 
@@ -16,6 +18,7 @@ BARS = "bars"
 MANIFEST = "_manifest.json"
 JOURNAL = ".journal.json"
 _FORMAT = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,34 @@ def _parse(store: Store, path: str) -> dict[str, Month]:
     except FileNotFoundError:
         return {}
     try:
-        told = json.loads(text)
+        told = _strict_json.parse(text)
         if told["format"] != _FORMAT:
             raise SchemaError(f"{store.root}/{path}: format {told['format']}, this version reads {_FORMAT}")
-        return {m["month"]: Month(**m) for m in told["months"]}
+        return _months(told["months"])
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, SchemaError):
             raise
         raise SchemaError(f"{store.root}/{path}: damaged manifest ({error}); run qtfeat lake repair") from error
+
+
+def _months(lines: Any) -> dict[str, Month]:
+    months = [_month(line) for line in lines]
+    names = [m.month for m in months]
+    if names != sorted(set(names)):
+        raise ValueError("a month occurs twice, or out of order")
+    return dict(zip(names, months, strict=True))
+
+
+def _month(line: Any) -> Month:
+    """One line of a manifest; raises ValueError or TypeError where it is none."""
+    found = Month(**line)
+    for field in fields(Month):
+        value = getattr(found, field.name)
+        if type(value).__name__ != field.type:
+            raise ValueError(f"{field.name} must be of type {field.type}, not {str(value)[:40]!r}")
+    if not MONTH.fullmatch(found.month) or not _DIGEST.fullmatch(found.sha256) or found.rows < 1 or found.size < 1:
+        raise ValueError(f"the line of month {found.month[:40]!r} has a value that none can have")
+    return found
 
 
 # --- a change of several months is one change ---------------------------------------------------------------------

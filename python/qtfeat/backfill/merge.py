@@ -15,6 +15,8 @@ from qtfeat.backfill.partition import Partition
 from qtfeat.bars.schema import BAR_SCHEMA
 from qtfeat.errors import SchemaError
 
+_LAST_MS = (2**63 - 1) // 10**6
+"""Labels and features count in nanoseconds."""
 Tally = tuple[int, int, int, int]
 """Bars that are new, the same, replaced, kept."""
 
@@ -26,7 +28,10 @@ def conform(bars: pa.Table) -> pa.Table:
         SchemaError: a column missing, of another kind, or with nulls where a bar needs a value.
     """
     if not isinstance(bars, pa.Table):
-        bars = pa.table(bars)
+        try:
+            bars = pa.table(bars)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"no bars: a {type(bars).__name__} is no table: {error}") from error
     missing = [name for name in BAR_SCHEMA.names if name not in bars.column_names]
     if missing:
         have = ", ".join(bars.column_names)
@@ -49,7 +54,13 @@ def conform(bars: pa.Table) -> pa.Table:
         fields.append(pa.field(field.name, wanted))
     if bars.num_rows == 0:
         raise SchemaError("there are no bars")
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields)).combine_chunks()
+    out = pa.Table.from_arrays(columns, schema=pa.schema(fields)).combine_chunks()
+    far = np.flatnonzero((millis(out) > _LAST_MS) | (millis(out) < -_LAST_MS))
+    if len(far):
+        row, ms = int(far[0]), int(millis(out)[far[0]])
+        text = f"column 'open_time', row {row}: {ms} ms since 1970 is not between 1677 and 2262: is the unit right?"
+        raise SchemaError(text, column="open_time", row=row, value=ms)
+    return out
 
 
 def _kept(kind: pa.DataType) -> bool:

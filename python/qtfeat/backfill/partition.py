@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 from qtfeat._times import interval_ns, interval_text
 from qtfeat.errors import SchemaError
 
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_LONGEST = 255
 _FOLDERS = re.compile(r"market=([^/]+)/symbol=([^/]+)/interval=([^/]+)")
 
 
@@ -33,6 +34,13 @@ class Partition:
         for name in ("market", "symbol", "interval"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise SchemaError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
+            try:
+                length = len(f"{name}={_segment(getattr(self, name))}")
+            except UnicodeEncodeError as error:
+                raise SchemaError(f"{name} {getattr(self, name)!r} is no text that a path can hold") from error
+            if length > _LONGEST:
+                shown = getattr(self, name)[:40]
+                raise SchemaError(f"{name} {shown!r}... is too long: a folder's name has at most {_LONGEST} bytes")
         object.__setattr__(self, "interval", interval_text(self.interval))
 
     @property
@@ -73,6 +81,6 @@ def _segment(text: str) -> str:
 
 def month(text: str, name: str = "month") -> str:
     """`YYYY-MM` of that, or of a date. Raises SchemaError for anything else."""
-    if isinstance(text, str) and _MONTH.fullmatch(text[:7]) and (len(text) == 7 or text[7] == "-"):
+    if isinstance(text, str) and MONTH.fullmatch(text[:7]) and (len(text) == 7 or text[7] == "-"):
         return text[:7]
     raise SchemaError(f"{name} must be a month such as '2023-01', not {text!r}")

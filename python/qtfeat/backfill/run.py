@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import qtfeat
+from qtfeat import _strict_json
 from qtfeat.backfill.executors import Executor, Threads
 from qtfeat.backfill.lake import Lake
 from qtfeat.backfill.partition import Partition, month
@@ -197,7 +198,7 @@ def _settle(store: Store, job: Job, *, replace_settings: bool) -> None:
 
 def _refuse_other(where: str, there: bytes, told: dict[str, Any]) -> None:
     try:
-        old = json.loads(there)
+        old = _strict_json.parse(there)
         differ = [(key, old[key], told[key]) for key in _SETTINGS if old[key] != told[key]]
     except (ValueError, KeyError, TypeError) as error:
         raise SchemaError(f"{where}: damaged ({error}); remove it, and run again") from error

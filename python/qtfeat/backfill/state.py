@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from qtfeat import _strict_json
 from qtfeat.backfill import parquet
 from qtfeat.backfill.manifest import Month
 from qtfeat.backfill.store import Store, write
@@ -77,7 +78,7 @@ def _text(state: State) -> str:
 def _parse(data: bytes | None) -> State | None:
     """A state, or None for what is none, which means: compute the month again."""
     try:
-        told = json.loads(data or b"")
+        told = _strict_json.parse(data or b"", limit=1 << 30)
         if told["format"] != _FORMAT:
             return None
         return State(told["key"], int(told["rows"]), base64.b64decode(told["snapshot"], validate=True))

@@ -53,8 +53,15 @@ class Store(Protocol):
 
 
 def open_store(root: str | os.PathLike[str]) -> Store:
-    """The store of a folder, or of a URL such as `s3://bucket/lake` (needs fsspec and its driver)."""
+    """The store of a folder, or of a URL such as `s3://bucket/lake` (needs fsspec and its driver).
+
+    Raises SchemaError for anything else.
+    """
+    if not isinstance(root, str | os.PathLike) or not isinstance(os.fspath(root), str):
+        raise SchemaError(f"a lake is a folder or a URL, not {root!r}")
     text = os.fspath(root)
+    if not text or "\0" in text:
+        raise SchemaError(f"{text!r} names no folder")
     return Remote(text) if "://" in text else Local(text)
 
 
@@ -153,7 +160,12 @@ class Remote:
         except ImportError as error:
             raise SchemaError(f'{url}: needs fsspec: pip install "qtfeat[backfill]"') from error
         self.root = url.rstrip("/")
-        self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        if "://" not in self.root:  # fsspec would take it for a local folder
+            raise SchemaError(f"{url!r} names no folder: s3://bucket/lake does")
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        except (ImportError, ValueError) as error:
+            raise SchemaError(f"{url}: fsspec cannot open it: {error}") from error
 
     def _at(self, path: str) -> str:
         return f"{self._base}/{path}"
