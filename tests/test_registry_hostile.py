@@ -263,6 +263,35 @@ def test_an_impossible_expiry_is_refused(tmp_path):
     assert registry.load_folder(path).expires_at == np.datetime64("2023-01-01T00:01")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes as on POSIX")
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda at, root: at.symlink_to(root / "secret"),
+        lambda at, root: at.symlink_to(root / "nowhere"),
+        lambda at, _: at.mkdir(),
+        lambda at, _: os.mkfifo(at),
+    ],
+    ids=["link", "dangling link", "folder", "pipe"],
+)
+def test_no_alias_moves_that_cannot_be_written_down(tmp_path, put):
+    first, second = (registry.publish(tmp_path, "m", gated.files(seed=i), gated.manifest()).name for i in range(2))
+    before = registry.promote(tmp_path, "m", first)
+    (tmp_path / "secret").write_bytes(b"untouched")
+    events = tmp_path / "m" / "events.jsonl"
+    kept = events.read_bytes()
+    events.unlink()
+    put(events, tmp_path)
+    for move in (registry.promote, registry.shadow):
+        with pytest.raises(RegistryError, match=r"events\.jsonl"):
+            move(tmp_path, "m", second)
+    assert registry.aliases(tmp_path, "m") == before
+    assert (tmp_path / "secret").read_bytes() == b"untouched"
+    events.rmdir() if events.is_dir() and not events.is_symlink() else events.unlink()
+    events.write_bytes(kept)
+    assert registry.promote(tmp_path, "m", second).previous == first
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links as on POSIX")
 def test_links_where_the_registry_writes(tmp_path):
     """A link in the place of the lock, the events or the aliases does not make it write elsewhere."""
@@ -276,6 +305,7 @@ def test_links_where_the_registry_writes(tmp_path):
         target.symlink_to(secret)
         with pytest.raises((QtfeatError, OSError)):
             registry.promote(tmp_path, "m", version)
+        assert name == "aliases.json" or not (tmp_path / "m" / "aliases.json").exists(), "no alias moves unrecorded"
         target.unlink()
         if kept is not None:
             target.write_bytes(kept)

@@ -167,6 +167,7 @@ def _move(root: str | Path, name: str, event: str, move: Callable[[Path, Aliases
         _catch_up(folder, old)
         new = move(folder, old)
         if new != old:
+            events.ready(folder)
             disk.replace(folder / ALIASES, _strict_json.write({"format": FORMAT, **asdict(new)}))
             events.add(folder, event, aliases=asdict(new))
     return new

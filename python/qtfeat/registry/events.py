@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,28 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def add(folder: Path, event: str, **values: Any) -> None:
     """Append an event, durably; the caller holds the lock. A torn last line is cut off first."""
-    _cut_torn_line(folder / EVENTS)
+    ready(folder)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": now, "event": event, **values}, sort_keys=True, allow_nan=False)
     disk.append(folder / EVENTS, line.encode() + b"\n")
 
 
+def ready(folder: Path) -> None:
+    """Make the history one that a line can be added to; the caller holds the lock.
+
+    Call it before what the line will tell of is done, so that nothing is done that cannot be written down.
+
+    Raises:
+        RegistryError: a link, no regular file, too large, or not to be written to.
+    """
+    path = folder / EVENTS
+    _cut_torn_line(path)
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise RegistryError(f"{path}: cannot be written to, so nothing was changed")
+
+
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return
     data = disk.read(path, _MAX)
     if data and not data.endswith(b"\n"):
