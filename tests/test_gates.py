@@ -31,7 +31,6 @@ TEETH = [
     ("integrity.purge", {"purge_bars": 4}, {"purge_bars": 5}),
     ("integrity.label_leak", {"label_leak": True}, {}),
     ("diversity.largest_class", {"class_shares": (0.15, 0.7001, 0.1499)}, {"class_shares": (0.15, 0.70, 0.15)}),
-    ("diversity.classes", {"class_shares": (0.1, 0.7, 0.1)}, {"class_shares": (0.1001, 0.69, 0.09)}),
     ("spread.sd", {"confidence_sd": 0.0499}, {"confidence_sd": 0.05}),
     ("spread.p10_p90", {"confidence_p10_p90": 0.1199}, {"confidence_p10_p90": 0.12}),
     ("direction.slope", {"direction_slope": 0.49}, {"direction_slope": 0.5}),
@@ -83,8 +82,15 @@ def test_each_gate_stops_what_it_is_for_and_nothing_else(gate, bad, good):
     assert failing(replace(GOOD, **good)) == set()
 
 
+def test_two_classes_are_needed_where_one_may_be_large():
+    """Shares sum to 1, so that the largest class alone would stop this with the shipped limits."""
+    limits = Limits({**Limits.load().values, "diversity.max_class_share": 0.9})
+    assert failing(replace(GOOD, class_shares=(0.1, 0.8, 0.1)), limits) == {"diversity.classes"}
+    assert failing(replace(GOOD, class_shares=(0.1001, 0.8, 0.0999)), limits) == set()
+
+
 def test_every_gate_is_tested():
-    notes = {"signals.rule_share", "signals.filter_share"}
+    notes = {"signals.rule_share", "signals.filter_share", "diversity.classes"}
     assert {gate for gate, _, _ in TEETH} | notes == {verdict.gate for verdict in check(GOOD).verdicts}
 
 
@@ -180,7 +186,42 @@ def test_numpy_values_are_taken_and_wrong_types_refused():
             Evidence(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("ece", -0.01), ("horizon", 0), ("horizon", -5), ("purge_bars", -1), ("rows", -1), ("nulls", -1)),
+        *(("confidence_sd", -0.1), ("parity_feature_diffs", -1), ("signal_share", -0.1), ("fee", -0.001)),
+        *(("class_shares", (0.3, 0.4, 0.2)), ("class_shares", (0.3, 0.4, 0.4)), ("class_shares", (-0.2, 0.6, 0.6))),
+        *(("class_shares", (0.3, 0.4, 0.300002)), ("class_shares_by_symbol", {"A": (0.5, 0.6, 0.1)})),
+    ],
+)
+def test_what_nothing_can_measure_is_refused_and_not_judged(field, value):
+    with pytest.raises(SchemaError, match=rf"evidence {field}.*(must be at least|sum to 1)") as caught:
+        replace(GOOD, **{field: value})
+    assert caught.value.column == field
+    with pytest.raises(SchemaError, match=r"gates\.json: evidence"):
+        Evidence.from_dict({**GOOD.as_dict(), field: value})
+
+
+def test_rounded_shares_are_taken():
+    shares = tuple(np.array([1, 1, 1], dtype=np.float32) / np.float32(3))
+    assert failing(replace(GOOD, class_shares=shares)) == set()
+
+
 # --- limits ---
+
+
+def test_limits_do_not_change_after_their_hash_is_taken():
+    limits = Limits.load()
+    before = limits.hash
+    with pytest.raises(TypeError):
+        limits.values["skill.min_t"] = 0.0
+    assert (limits.hash, limits["skill.min_t"]) == (before, 2.0)
+    given = dict(limits.values)
+    own = Limits(given)
+    given["skill.min_t"] = 0.0
+    assert own["skill.min_t"] == 2.0
+    assert Limits.from_dict(json.loads(json.dumps(limits.as_dict()))) == limits
 
 
 def test_the_defaults_of_the_old_checks_stand_in_one_place():

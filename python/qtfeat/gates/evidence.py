@@ -15,6 +15,12 @@ _INTEGERS = frozenset(
         *("parity_rows", "parity_feature_diffs", "parity_prediction_diffs"),
     )
 )
+_NOT_NEGATIVE = (
+    *("rows", "nulls", "purge_bars", "confidence_sd", "confidence_p10_p90", "fee", "slippage", "ece"),
+    *("parity_rows", "parity_feature_diffs", "parity_prediction_diffs", "permuted_test_rows"),
+    *("hit", "canary_hit", "rule_share", "filter_share", "signal_share"),
+)
+_ROUNDING = 1e-6
 _MAX_INT = 1 << 63
 _TEXTS = frozenset(("fingerprint", "expected_fingerprint"))
 _FLAGS = frozenset(("label_leak", "has_champion"))
@@ -70,7 +76,8 @@ class Evidence:
         signal_share: rows that pass it as BUY or SELL.
 
     Raises:
-        SchemaError: a value of the wrong type; `column` names the field.
+        SchemaError: a value of the wrong type, or one that nothing can measure: a negative count, share or error, class
+            shares that do not sum to 1, a horizon below 1; `column` names the field.
     """
 
     rows: int | None = None
@@ -118,6 +125,12 @@ class Evidence:
             value = getattr(self, field.name)
             if value is not None:
                 object.__setattr__(self, field.name, _plain(field.name, value))
+        for name in _NOT_NEGATIVE:
+            _least(name, getattr(self, name), 0)
+        _least("horizon", self.horizon, 1)
+        _whole("class_shares", self.class_shares)
+        for symbol, shares in (self.class_shares_by_symbol or {}).items():
+            _whole(f"class_shares_by_symbol[{symbol!r}]", shares)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values by field; NaN and infinity become null, which reads as not measured."""
@@ -173,6 +186,21 @@ def _plain(name: str, value: Any) -> Any:
         part = _number if name == "baseline_rank_ic" else _sequence
         return {str(key): part(f"{name}[{key!r}]", _listed(inner)) for key, inner in value.items()}
     return _number(name, value)
+
+
+def _least(name: str, value: float | None, least: int) -> None:
+    """Refuse what is below all that can be measured; None and NaN are for the gates."""
+    if value is not None and value < least:
+        raise SchemaError(f"evidence {name} must be at least {least}, not {value!r}", column=name, value=value)
+
+
+def _whole(name: str, shares: tuple[float, ...] | None) -> None:
+    """Refuse shares that are none; no shares, and NaN among them, are for the gates."""
+    if not shares or any(map(math.isnan, shares)):
+        return
+    if min(shares) < 0.0 or abs(sum(shares) - 1.0) > _ROUNDING:
+        column = name.partition("[")[0]
+        raise SchemaError(f"evidence {name} must be shares that sum to 1, not {shares!r}", column=column)
 
 
 def _listed(value: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from qtfeat.errors import SchemaError
@@ -55,7 +56,7 @@ class Limits:
     """Every limit by its dotted name, for example `skill.min_t`.
 
     Attributes:
-        values: dotted name to number; complete.
+        values: dotted name to number; complete, and not to be changed: the hash is of these.
         version: version of the gates that the limits belong to.
         source: where they were read from; not part of the hash.
 
@@ -76,7 +77,7 @@ class Limits:
             _check(name, value, self.source)
         if self.values["direction.min_slope"] > self.values["direction.max_slope"]:
             raise SchemaError(f"{self.source}: direction.min_slope is above direction.max_slope")
-        object.__setattr__(self, "values", dict(sorted(self.values.items())))
+        object.__setattr__(self, "values", MappingProxyType(dict(sorted(self.values.items()))))
 
     def __getitem__(self, name: str) -> float:
         return self.values[name]

@@ -74,4 +74,4 @@ def purged_bars(data: Dataset, split: Split) -> int:
         return labels.horizon if clear else 0
     bar = np.timedelta64(round(data.interval_seconds * 1e9), "ns")
     gaps = [float((labels.t[test].min() - labels.t[past].max()) / bar) for past, test in split.blocks(data)]
-    return math.floor(min(gaps)) - 1
+    return max(0, math.floor(min(gaps)) - 1)
