@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,27 @@ def test_bad_probabilities_are_named(row, text):
 def test_bad_costs_are_refused(make):
     with pytest.raises(SchemaError, match="must be at least 0"):
         make()
+
+
+@pytest.mark.parametrize("value", ["x", "0.001", None, True, (0.1,), 1j])
+@pytest.mark.parametrize("name", ["fee", "slippage"])
+def test_costs_are_numbers(name, value):
+    with pytest.raises(SchemaError, match=f"{name} must be a number") as caught:
+        Costs(**{name: value})
+    assert caught.value.column == name
+    assert Costs(np.float32(0.5), 0).per_side == 0.5
+
+
+def test_a_prediction_that_is_there_twice_is_refused():
+    oos = made_up(symbols=3, stamps=60)
+    rows = np.append(np.arange(len(oos)), 7)
+    again = oos.take(np.random.default_rng(0).permutation(rows))
+    with pytest.raises(SchemaError, match=r"row \d+: .* is in fold \d twice") as caught:
+        evaluate(again)
+    row = caught.value.row
+    seen = [(again.fold[i], again.t[i], again.symbol[i]) for i in range(row + 1)]
+    assert seen.count(seen[row]) == 2
+    evaluate(replace(again, repeats=True))
 
 
 def test_bad_filter_is_refused():

@@ -174,6 +174,12 @@ def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch, result):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_missing_folder_is_named(tmp_path, result):
+    with pytest.raises(SchemaError, match=r"none/report\.html: there is no folder .*none; make it first"):
+        write_report(tmp_path / "none" / "report.html", result)
+    assert not list(tmp_path.iterdir())
+
+
 def test_many_rebalances_do_not_make_a_large_file():
     oos = made_up(symbols=5, stamps=20_000, horizon=1)
     assert len(report_html(evaluate(oos))) < 120_000

@@ -66,6 +66,7 @@ class OutOfSample:
         folds: one entry per fold.
         horizon: bars from `t` to `t_end`.
         interval_seconds: length of a bar.
+        repeats: rows may share fold, `t` and symbol, as trades that were entered at the same time do.
     """
 
     fold: npt.NDArray[np.int16]
@@ -84,6 +85,7 @@ class OutOfSample:
     folds: tuple[FoldInfo, ...]
     horizon: int
     interval_seconds: float
+    repeats: bool = False
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, and a missing baseline."""

@@ -186,4 +186,5 @@ def _out_of_sample(
         folds=folds,
         horizon=labels.horizon,
         interval_seconds=data.interval_seconds,
+        repeats=labels.kind == "trade",
     )

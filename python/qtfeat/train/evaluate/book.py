@@ -31,10 +31,13 @@ class Costs:
     slippage: float = 0.0002
 
     def __post_init__(self) -> None:
-        """Refuse costs outside 0..1."""
+        """Refuse costs that are no numbers in 0..1."""
         for name in ("fee", "slippage"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise SchemaError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+                raise SchemaError(f"{name} must be a number, a fraction of what is traded, not {value!r}", column=name)
+            if not 0.0 <= value < 1.0:
+                raise SchemaError(f"{name} must be at least 0 and below 1, got {value}", column=name, value=value)
 
     @property
     def per_side(self) -> float:

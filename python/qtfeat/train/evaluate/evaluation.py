@@ -176,7 +176,8 @@ def evaluate(oos: OutOfSample, costs: Costs | None = None, limits: SignalFilter 
 
     Raises:
         SchemaError: a target, forecast or probability that is not finite, a probability outside 0..1, probabilities
-            that do not sum to 1, or a class or symbol code out of range; names column, row and value.
+            that do not sum to 1, or a class or symbol code out of range; names column, row and value. Two rows of
+            one fold, `t` and symbol, unless `oos.repeats`.
     """
     _check(oos)
     costs, limits = costs or Costs(), limits or SignalFilter()
@@ -277,8 +278,23 @@ def _check(oos: OutOfSample) -> None:
         _refuse(name, oos.p[:, k], ~((oos.p[:, k] >= 0.0) & (oos.p[:, k] <= 1.0)), "must be in 0..1")
     total = oos.p.sum(axis=1)
     _refuse("p", total, np.abs(total - 1.0) > 1e-6, "is the sum of the three, which must be 1")
+    if not oos.repeats:
+        _refuse_repeats(oos)
     if oos.horizon < 0:
         raise SchemaError(f"horizon must not be negative, got {oos.horizon}")
+
+
+def _refuse_repeats(oos: OutOfSample) -> None:
+    """A prediction that is there twice would count twice in every figure."""
+    order = np.lexsort((oos.symbol, oos.t, oos.fold))
+    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for key in (oos.fold, oos.t, oos.symbol):
+        same &= key[order[1:]] == key[order[:-1]]
+    if same.any():
+        row = int(order[1:][same].min())
+        name = oos.symbols[oos.symbol[row]]
+        text = f"row {row}: {name!r} at t = {oos.t[row]} is in fold {oos.fold[row]} twice"
+        raise SchemaError(text, column="t", row=row)
 
 
 def _refuse(column: str, values: npt.NDArray[Any], bad: npt.NDArray[np.bool_], text: str) -> None:

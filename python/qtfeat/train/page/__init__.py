@@ -41,10 +41,12 @@ def write_report(
         The path written.
 
     Raises:
-        OSError: the folder is missing or cannot be written to.
-        SchemaError: as in `report_html`.
+        OSError: the folder cannot be written to.
+        SchemaError: the folder is missing; as in `report_html`.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise SchemaError(f"{path}: there is no folder {path.parent}; make it first")
     page = report_html(evaluation, verdicts_table, manifest, importance, quality, title).encode()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
