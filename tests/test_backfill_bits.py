@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from barsets import data_folder
 from contract.bits import assert_same_bits
 from lakes import ONE, filled, read_features, spoil
 from qtfeat import _core
-from qtfeat.backfill import Lake, Report, run_backfill
+from qtfeat.backfill import Lake, Report, parquet, run_backfill
 from qtfeat.bars import read_bars
 from qtfeat.bars.simulate import simulate
 from qtfeat.errors import SnapshotError, SnapshotMismatch
@@ -62,6 +63,18 @@ def test_months_are_one_pass_over_gaps(tmp_path: Path, on_gap: str) -> None:
     assert (steps > 60_000).sum() > 100, "the gaps are what this is about"
     report = run_backfill(lake, "wide32", dtype="float64", on_gap=on_gap, workers=1)
     assert_one_pass(lake, report, "float64", on_gap=on_gap)
+
+
+def test_a_month_of_several_row_groups_is_one_pass(tmp_path: Path) -> None:
+    """Bars of a second: what is in memory at a time is a row group, not the month."""
+    lake = Lake(tmp_path)
+    lake.add(simulate(symbols=1, bars=150_000, interval="1s"), "spot")
+    report = run_backfill(lake, workers=1)
+    (file,) = Path(report.folder).glob("**/*.parquet")
+    metadata = pq.read_metadata(file)
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert groups == [parquet.ROW_GROUP, parquet.ROW_GROUP, 150_000 - 2 * parquet.ROW_GROUP]
+    assert_one_pass(lake, report, "float32")
 
 
 def test_bad_bars_under_the_other_policies(tmp_path: Path) -> None:

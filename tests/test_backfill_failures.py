@@ -45,6 +45,15 @@ def test_bars_that_are_not_what_the_manifest_says(tmp_path: Path) -> None:
     assert "not what its manifest says" in report.failed[0].error
 
 
+def test_a_manifest_that_miscounts(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    path = tmp_path / "bars" / ONE.path / "_manifest.json"
+    path.write_text(path.read_text().replace('"rows": 672', '"rows": 671'))
+    report = run_backfill(lake)
+    assert [(o.path, o.computed) for o in report.failed] == [(ONE.path, 1)]
+    assert "2023-02.parquet: 672 bars, the manifest says 671; run qtfeat lake repair" in report.failed[0].error
+
+
 def test_a_broken_worker_is_one_failure(tmp_path: Path) -> None:
     def task(job: Job, path: str, tick: Any, stop: Any) -> Outcome:
         if "SIM001" in path:

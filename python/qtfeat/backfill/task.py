@@ -188,6 +188,9 @@ class _Item:
             self.batches = self._engine(before)
         name, rows = entry.month, before.rows if before else 0
         source = parquet.reader(self.lake.data(self.partition, entry))
+        if source.metadata.num_rows != entry.rows:
+            text = f"{name}.parquet: {source.metadata.num_rows} bars, the manifest says {entry.rows}"
+            raise SchemaError(f"{text}; run qtfeat lake repair")
         path = state.features_path(self.folder, name)
         try:
             if not self._wanted(name):
