@@ -260,7 +260,6 @@ def _baseline_ic(baseline: Baseline) -> float:
     return 0.0 if baseline.name == "zero" else baseline.forecast.ic.mean
 
 
-
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else NAN
