@@ -4,6 +4,7 @@
 #   make soak               the slow suites whole, Miri and cargo-fuzz where installed
 #   make bench              compare outputs, then speed, with the peers; fails below bench/floors.toml
 #   make bench-backfill     Parquet -> Parquet over a simulated lake, with pyarrow, pandas, polars and Dask beside it
+#   make bench-serve        tick to signal, and predictions over loopback with the libraries' own packages beside them
 #   make lint               formatters, clippy, ruff, mypy, stub and docs drift
 #   make docs               write the generated pages
 #   make wheel              a wheel and an sdist under dist/
@@ -26,7 +27,7 @@ SETS := $(wildcard python/qtfeat/sets/*.toml)
 FUZZ_SECONDS ?= 600
 BENCH ?= --write
 
-.PHONY: help demo test soak bench bench-backfill lint docs wheel venv clean
+.PHONY: help demo test soak bench bench-backfill bench-serve lint docs wheel venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +80,9 @@ bench: venv $(STAMP)-deps-bench
 bench-backfill: venv $(STAMP)-deps-bench
 	@$(PY) bench/backfill.py $(BACKFILL)
 
+bench-serve: venv
+	@$(PY) bench/serve.py $(SERVE)
+
 lint: venv
 	@bash tools/need_cargo.sh --components
 	cargo fmt --all --check
@@ -95,6 +99,7 @@ docs: venv
 	@$(PY) tools/features_page.py
 	@$(PY) tools/parity_page.py
 	@$(PY) tools/ta_stub.py
+	@$(PY) tools/dashboard.py
 
 wheel: $(STAMP)-deps-build
 	@bash tools/need_cargo.sh

@@ -24,11 +24,11 @@ from qtfeat import registry
 from qtfeat.bars.simulate import simulate
 from qtfeat.features import FeatureSet
 from qtfeat.gates import check
-from qtfeat.serve.drift import reference
 from qtfeat.serve.model import ServedModel
 from qtfeat.train.combine import Calibration, Meta
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import prepare
+from qtfeat.train.drift import reference
 from qtfeat.train.models import Ensemble, train
 
 SYMBOLS, BARS, NAME = 4, 1200, "tiny"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,26 @@ def test_lightgbm_trains_from_sequences(lake: Lake) -> None:
     assert len(rows) == len(X)
     for at in (0, 5, len(X) - 1, slice(3, 900), slice(0, len(X), 7), [5, 0, 1_500, 5]):
         assert np.array_equal(rows[at], X[at])
+
+
+def test_a_manifest_that_miscounts_does_not_shift_labels(tmp_path: Path) -> None:
+    lake = filled(tmp_path, symbols=1)
+    run_backfill(lake)
+    path = next(tmp_path.rglob("bars/**/_manifest.json"))
+    told = json.loads(path.read_text())
+    told["months"][0]["rows"] -= 7
+    path.write_text(json.dumps(told))
+    with pytest.raises(SchemaError, match="the manifest says"):
+        list(qf.dataset(lake, first="2023-02").batches())
+
+
+def test_bars_that_the_features_let_pass_can_be_labelled(tmp_path: Path) -> None:
+    bars = simulate(symbols=1, bars=1_000)
+    close = bars["close"].to_numpy().copy()
+    close[500] = 0.0
+    lake = Lake(tmp_path)
+    lake.add(bars.set_column(bars.column_names.index("close"), "close", pa.array(close)), "spot")
+    assert run_backfill(lake, on_bad="null").complete
+    found = pa.Table.from_batches(qf.dataset(lake, complete=False).batches())
+    assert found.num_rows == 1_000
+    assert found["label_value"].null_count == 5 + 2

@@ -117,6 +117,14 @@ def test_saved_models_predict_what_was_printed(result):
     assert registry.check_golden(saved.files, lambda files, X: Ensemble.from_files(files).predict(X)[1:]) == 64
 
 
+@pytest.mark.parametrize("name", ["xgb_cls.ubj", "xgb_reg.ubj", "lgbm_cls.txt", "lgbm_reg.txt"])
+def test_a_damaged_booster_is_named_before_its_library_sees_it(result, name):
+    files = dict(registry.load_folder(result.path).files)
+    for cut in (0, 10, len(files[name]) // 2):
+        with pytest.raises(RegistryError):
+            Ensemble.from_files(files | {name: files[name][:cut]})
+
+
 def test_noise_is_refused_and_production_stays(result, models, limits):
     before = registry.aliases(models, "kline17")
     noise = run_main_job(out=models, config=QUICK, signal_r2=0.0, limits=limits, promote=True, **SMALL)

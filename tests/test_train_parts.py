@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from qtfeat.bars.simulate import simulate
-from qtfeat.errors import RegistryError, SchemaError
+from qtfeat.errors import BadBarError, RegistryError, SchemaError
 from qtfeat.features import FeatureSet
 from qtfeat.train import TrainConfig
 from qtfeat.train.calibrate import fit_combination
@@ -39,6 +40,18 @@ def data():
 @pytest.fixture(scope="module")
 def walk(data):
     return walk_forward(data, SPLIT, CONFIG)
+
+
+def test_a_bar_that_is_let_pass_has_no_label_and_no_features():
+    bars = simulate(1, 300, 5)
+    close = bars["close"].to_numpy().copy()
+    close[200] = 0.0
+    bars = bars.set_column(bars.column_names.index("close"), "close", pa.array(close))
+    with pytest.raises(BadBarError):
+        prepare(bars, SET)
+    made = prepare(bars, SET, on_bad="null")
+    assert not made.complete[200]
+    assert np.flatnonzero(np.isnan(made.labels.value)).tolist() == [195, 200, 295, 296, 297, 298, 299]
 
 
 # --- samples and weights ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from qtfeat import registry
 from qtfeat.bars.simulate import simulate
 from qtfeat.features import FeatureSet
 from qtfeat.gates import check
-from qtfeat.serve.drift import reference
 from qtfeat.train.combine import Calibration, Meta
 from qtfeat.train.config import TrainConfig
 from qtfeat.train.data import prepare
+from qtfeat.train.drift import reference
 from qtfeat.train.models import Boosters, Ensemble, train
 from qtfeat.train.scaler import Scaler
 
@@ -34,7 +35,7 @@ def grown(table: Any) -> tuple[FeatureSet, Ensemble, Any]:
     cut = len(order) * 4 // 5
 
     def at(rounds: int) -> Boosters:
-        config = TrainConfig(seed=0, threads=1, rounds=rounds, patience=rounds, learning_rate=0.02)
+        config = TrainConfig(seed=0, threads=1, rounds=rounds, patience=rounds, learning_rate=0.01)
         return train(data.X, data.labels, fit=order[:cut], tail=order[cut:], config=config)
 
     few, many = at(-(-TREES // CLASSES)), at(TREES)
@@ -48,10 +49,11 @@ def publish(root: Path, good: Any) -> Ensemble:
     table = market()
     fs, model, data = grown(table)
     rows = data.usable
+    evidence = replace(good, fingerprint=fs.fingerprint, expected_fingerprint=fs.fingerprint)
     _, p, score = model.predict(data.X[rows])
     files = {
         **model.files(),
-        registry.GATES: check(good).to_json(),
+        registry.GATES: check(evidence).to_json(),
         registry.GOLDEN: registry.golden(data.columns, data.X[rows], p, score),
         "report.html": b"<!doctype html>",
     }

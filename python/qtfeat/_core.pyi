@@ -389,6 +389,9 @@ class Ensemble:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Probabilities before and after calibration, (n, 3), and the forecast (n,), for (n, F) rows."""
 
+    def predict_row(self, x: npt.NDArray[np.float64]) -> tuple[tuple[float, float, float], float] | None:
+        """Probabilities after calibration and the forecast of one row (F,); None where it holds a NaN."""
+
 def simulate(
     *,
     symbols: int,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from qtfeat.serve.tokens import Tokens
+from qtfeat.serve.routes import ROUTES
+from qtfeat.serve.tokens import SCOPES, Tokens
 from served import Client, bars_json, named, serving
 
 
@@ -71,3 +72,10 @@ def test_the_log_names_request_and_model_and_no_features(server, features):
     assert {"method", "path", "status", "ms", "model", "fingerprint"} <= set(line)
     assert str(row["rsi"]) not in json.dumps(line)
     assert "77" not in line["path"]
+
+
+def test_every_route_that_tells_or_does_something_names_a_scope():
+    free = {path for route in ROUTES if "scope" not in route.opt for path in route.paths}
+    assert free == {"/health", "/v2/health/live", "/ready", "/v2/health/ready", "/", "/page/{file:str}"}
+    assert {route.opt["scope"] for route in ROUTES if "scope" in route.opt} == set(SCOPES)
+    assert all(route.opt["scope"] == "admin" for route in ROUTES for path in route.paths if "/v1/models/" in path)

@@ -37,6 +37,12 @@ class Stub:
         z = np.tanh(X[:, 0] * self.gain)
         return np.stack([0.3 - 0.3 * z, np.full(len(z), 0.4), 0.3 + 0.3 * z], axis=1), X[:, 0] * 1.0
 
+    def predict_row(self, x):
+        if np.isnan(x).any():
+            return None
+        p, score = self.predict(x[None])
+        return tuple(p[0].tolist()), score.tolist()[0]
+
 
 @pytest.fixture(scope="module")
 def market():

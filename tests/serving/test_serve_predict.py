@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qtfeat.errors import SchemaError
 from served import NAME, named, production
 
 FIELDS = ("open", "high", "low", "close", "volume")
@@ -123,3 +124,16 @@ def test_tensors_that_do_not_fit_are_refused(client, features, change):
     tensor["parameters"] = {"columns": list(features[1])}
     assert client.post(f"/v2/models/{NAME}/infer", {"inputs": [tensor]})[0] == 200
     assert client.post(f"/v2/models/{NAME}/infer", {"inputs": [tensor | change]})[0] in (400, 422)
+
+
+def test_one_row_has_the_bits_of_many(models, features):
+    X, _ = features
+    model = production(models)
+    rows = np.ascontiguousarray(X[:, 100:200].reshape(-1, X.shape[-1]))
+    p, score = model.predict(rows)
+    alone = [model.predict_row(row) for row in rows]
+    assert [found[0] for found in alone] == [tuple(row) for row in p.tolist()]
+    assert [found[1] for found in alone] == score.tolist()
+    assert model.predict_row(X[0, 0]) is None
+    with pytest.raises(SchemaError, match="16 columns"):
+        model.predict_row(rows[0, :16])

@@ -217,9 +217,15 @@ class Part:
         """Labels of the rows of `past`."""
         wanted = ["symbol", "open_time", *_PRICES]
         lake = self.of.lake
-        files = [parquet.reader(lake.data(self.partition, m)) for m in self.past]
-        bars = pa.concat_tables(f.read(columns=wanted, use_threads=False) for f in files)
-        return make_labels(bars, interval=self.partition.interval, **self.of.label)
+        tables = []
+        for m in self.past:
+            table = parquet.reader(lake.data(self.partition, m)).read(columns=wanted, use_threads=False)
+            if table.num_rows != m.rows:
+                text = f"{self.partition} {m.month}: {table.num_rows} bars, the manifest says {m.rows}"
+                raise SchemaError(f"{text}; run qtfeat lake repair")
+            tables.append(table)
+        settings = {"on_bad": self.of.job.on_bad} | dict(self.of.label)
+        return make_labels(pa.concat_tables(tables), interval=self.partition.interval, **settings)
 
     def features(self, name: str) -> pa.Table:
         """The features of a month. Raises SchemaError where the file is not sound."""
@@ -240,6 +246,9 @@ class Part:
             rows = slice(at, at + m.rows)
             at += m.rows
             features = self.features(m.month)
+            if features.num_rows != m.rows:
+                text = f"{self.partition} {m.month}: {features.num_rows} rows of features for {m.rows} bars"
+                raise SchemaError(f"{text}; run qtfeat lake repair, then qtfeat backfill")
             yield m, features, rows, self._usable(features, rows)
         self.__dict__.pop("labels", None)
 

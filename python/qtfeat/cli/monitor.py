@@ -82,25 +82,25 @@ def _models(state: dict[str, Any]) -> Table:
 
 def _universe(state: dict[str, Any]) -> Table:
     table = Table(title="universe", expand=True, title_justify="left")
-    for column in ("symbol", "signal", "confidence", "source", "shadow", "score", "close", "bar age", "reason"):
-        table.add_column(column, no_wrap=column != "reason")
+    for column in ("symbol", "signal", "conf", "shadow", "score %", "close", "age"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reason", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in state["symbols"]:
         signal, shadow = row["signal"], row["shadow"]
         age = "-" if row["time_ns"] is None else _span((state["now_ns"] - row["time_ns"]) / 1e9)
         if signal is None:
-            table.add_row(row["symbol"], "-", "", "", "", "", "", age, "ready" if row["ready"] else "warm-up")
+            table.add_row(row["symbol"], "-", "", "", "", "", age, "ready" if row["ready"] else "warm-up")
             continue
-        score = "" if signal["score"] is None else f"{signal['score']:+.5f}"
+        score = "" if signal["score"] is None else f"{signal['score'] * 100:+.3f}"
         table.add_row(
             row["symbol"] + (" *" if signal["selected"] else ""),
             Text(signal["side"], style=_STYLE[signal["side"]]),
             f"{signal['confidence']:.3f}",
-            signal["source"],
             "" if shadow is None else Text(shadow["side"], style=_STYLE[shadow["side"]]),
             score,
-            f"{signal['close']:g}",
+            f"{signal['close']:.6g}",
             age,
-            signal["reason"],
+            signal["reason"] if signal["source"] == "model" else f"{signal['source']}: {signal['reason']}",
         )
     return table
 

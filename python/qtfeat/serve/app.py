@@ -24,7 +24,7 @@ from qtfeat.serve.guard import Guard, Limits
 from qtfeat.serve.logs import log
 from qtfeat.serve.messages import Problem
 from qtfeat.serve.reload import Reloader
-from qtfeat.serve.routes import ROUTES, Context, request_id
+from qtfeat.serve.routes import ROUTES, Context, check_scope, request_id
 from qtfeat.serve.service import Service
 from qtfeat.serve.tokens import Tokens
 
@@ -73,6 +73,7 @@ def make_app(
     app = Litestar(
         ROUTES,
         request_class=StrictRequest,
+        before_request=check_scope,
         lifespan=[running],
         state=State(),
         exception_handlers={QtfeatError: _known, HTTPException: _http, Exception: _unknown},
@@ -95,8 +96,10 @@ def _openapi() -> OpenAPIConfig:
     )
 
 
-def _problem(request: AnyRequest, status: int, error: str, message: str, **fields: Any) -> Response[Problem]:
-    headers = {"retry-after": "1"} if status in (429, 503) else None
+def _problem(
+    request: AnyRequest, status: int, error: str, message: str, *, headers: Any = None, **fields: Any
+) -> Response[Problem]:
+    headers = {**(headers or {}), **({"retry-after": "1"} if status in (429, 503) else {})}
     body = Problem(status, error, message, request_id(request), **fields)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
@@ -112,7 +115,9 @@ def _http(request: AnyRequest, error: HTTPException) -> Response[Problem]:
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         parts = [f"{entry.get('key', '')}: {entry.get('message', '')}".strip(": ") for entry in error.extra[:5]]
         text = "; ".join(parts) or text
-    return _problem(request, error.status_code, type(error).__name__.removesuffix("Exception"), text)
+    return _problem(
+        request, error.status_code, type(error).__name__.removesuffix("Exception"), text, headers=error.headers
+    )
 
 
 def _unknown(request: AnyRequest, error: Exception) -> Response[Problem]:

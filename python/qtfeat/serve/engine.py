@@ -12,19 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qtfeat._times import interval_ns, scalar_ns, unit_ns
+from qtfeat._times import interval_ns
 from qtfeat.errors import BadBarError, SchemaError, SnapshotError
-from qtfeat.serve.history import History
+from qtfeat.serve.history import History, by_time
 from qtfeat.serve.lane import Lane, Model
 from qtfeat.serve.paper import Book, Closed
-from qtfeat.serve.policy import Decision, Opinion, Policy
-from qtfeat.serve.signal import Signal
+from qtfeat.serve.policy import Decision, Policy
+from qtfeat.serve.signal import Signal, signal_of
 from qtfeat.serve.state import decode, encode, write_atomically
+from qtfeat.serve.universe import Bars, Universe
 
 Floats = npt.NDArray[np.float64]
-_NEVER = np.iinfo(np.int64).min
-Bars = dict[int, list[float]]
-_FIELDS = ("open", "high", "low", "close", "volume")
 
 
 class Engine:
@@ -57,9 +55,7 @@ class Engine:
         SchemaError: no or doubled symbols, a bad setting.
 
     Attributes:
-        counters: events by name: `taken`, `duplicate`, `conflict`, `late`, `misaligned`, `gap`, `bad`, `snapshots`.
         closed: paper positions that ended with the last bars.
-        refused: symbol to reason, of the bars of the last call that were not taken.
         stages: seconds that the last cycle spent in `features`, `predict` (with drift) and `policy`.
         on_signals: called with the signals of each cycle, before any snapshot that covers its bars.
         on_save: called before each snapshot, so that what belongs to the bars before it can be made durable first.
@@ -81,9 +77,6 @@ class Engine:
         snapshot_every: int = 500,
         history: int = 1000,
     ) -> None:
-        self.symbols = tuple(symbols)
-        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
-            raise SchemaError("an engine needs at least one symbol, each named once")
         if on_gap not in ("ignore", "reset"):
             raise SchemaError(f"on_gap must be 'ignore' or 'reset', got {on_gap!r}")
         if snapshot_every < 1:
@@ -91,26 +84,20 @@ class Engine:
         if history < 0:
             raise SchemaError(f"history must be 0 or more bars, got {history}")
         self.policy = policy or Policy()
-        self.interval_ns = interval_ns(interval)
+        self._universe = Universe(symbols, interval_ns(interval))
+        self.symbols, self.interval_ns = self._universe.symbols, self._universe.interval_ns
         self._stream = {"on_bad": on_bad, "on_gap": on_gap, "interval": interval}
         self._on_bad = on_bad
-        self._row = {symbol: row for row, symbol in enumerate(self.symbols)}
         self._lane = Lane(model, self.symbols, **self._stream)
         self._shadow = Lane(shadow, self.symbols, **self._stream) if shadow else None
         self._book = Book(self.policy.settings["select"]["hold_bars"])
-        # Plain lists: one bar of one symbol is the common case, and NumPy costs a microsecond per touch.
-        self._last_time = [_NEVER] * len(self.symbols)
-        self._last_bar: list[list[float]] = [[] for _ in self.symbols]
-        self._seen = [0] * len(self.symbols)
         self._features: dict[int, Floats] = {}
         self.history = History(self.symbols, history)
         self._state = None if state is None else Path(state)
         self._every, self._since = snapshot_every, 0
-        self.counters: Counter[str] = Counter()
         self.signals: dict[str, Signal] = {}
         self.shadow_signals: dict[str, Signal] = {}
         self.closed: list[Closed] = []
-        self.refused: dict[str, str] = {}
         self.stages: dict[str, float] = {}
         self.on_signals: Callable[[Sequence[Signal]], None] | None = None
         self.on_save: Callable[[], None] | None = None
@@ -133,7 +120,7 @@ class Engine:
         Raises:
             SchemaError: an unknown symbol, a field that is missing or no number, no time.
         """
-        row, values, time_ns = self._one(symbol, bar, time)
+        row, values, time_ns = self._universe.one(symbol, bar, time)
         found = self._take({row: values}, {row: time_ns})
         return found[0] if found else None
 
@@ -151,18 +138,19 @@ class Engine:
         if bars.shape != (len(self.symbols), 5):
             raise SchemaError(f"bars have shape {bars.shape}, expected {(len(self.symbols), 5)}")
         present = np.flatnonzero(~np.isnan(bars).all(axis=1)).tolist()
-        times = self._times(time)
+        times = self._universe.times(time)
         return self._take({row: bars[row].tolist() for row in present}, {row: times[row] for row in present})
 
     def peek(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any = None) -> Signal:
         """Return the signal that a forming bar would give if it closed now; nothing changes."""
-        row, values, time_ns = self._one(symbol, bar, time)
-        if time_ns <= self._last_time[row]:
+        row, values, time_ns = self._universe.one(symbol, bar, time)
+        if not self._universe.is_new(row, time_ns):
             raise SchemaError(f"{symbol}: the forming bar is not newer than the last closed one")
-        rows = self._lane.peek(*self._block({row: values}, {row: time_ns}))
-        opinions = self._lane.opinions(rows, [row], {row: values}, learn=False)
+        bars = {row: values}
+        rows = self._lane.peek(*self._universe.block(bars, {row: time_ns}))
+        opinions = self._lane.opinions(rows, [row], bars, learn=False)
         decided = self.policy.decide(opinions, halt=self._halt(self._lane, time_ns))
-        return self._signal(self._lane, opinions[0], decided[0], time_ns, forming=True)
+        return signal_of(opinions[0], decided[0], time_ns, self._lane.names, self.policy.hash, forming=True)
 
     def warm_up(self, bars: Any) -> int:
         """Show the engine history: features and readiness advance, no signal is made and no position opened.
@@ -175,21 +163,22 @@ class Engine:
             Bars taken.
         """
         table = bars if isinstance(bars, pa.Table) else pa.table(bars)
-        names = table["symbol"].to_pylist()
-        rows = np.array([self._row.get(name, -1) for name in names], dtype=np.int64)
-        times = table["open_time"].cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()).to_numpy()
-        values = np.stack([table[name].cast(pa.float64()).to_numpy() for name in _FIELDS], axis=1)
-        keep = np.flatnonzero(rows >= 0)
-        keep = keep[np.argsort(times[keep], kind="stable")]
         before = self.counters["taken"]
-        for group in np.split(keep, np.flatnonzero(np.diff(times[keep])) + 1):
-            if len(group) == 0:
-                continue
-            who = rows[group].tolist()
-            self._push(dict(zip(who, values[group].tolist(), strict=True)), dict.fromkeys(who, int(times[group[0]])))
+        for group, time_ns in by_time(table, self._universe.rows):
+            self._push(group, dict.fromkeys(group, time_ns))
         return self.counters["taken"] - before
 
     # --- what it knows ------------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Events by name: `taken`, `duplicate`, `conflict`, `late`, `misaligned`, `gap`, `bad`, `snapshots`."""
+        return self._universe.counters
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Symbol to reason, of the bars of the last call that were not taken."""
+        return self._universe.refused
 
     @property
     def model(self) -> Model:
@@ -214,20 +203,17 @@ class Engine:
     def ready(self, digits: float = 4) -> dict[str, bool]:
         """Tell per symbol whether it has seen enough bars for its features to be right to `digits` digits."""
         needed = self.model.features.bars_for(digits=digits)
-        return {symbol: bool(self._seen[row] >= needed) for symbol, row in self._row.items()}
+        return {symbol: seen >= needed for symbol, seen in zip(self.symbols, self._universe.seen, strict=True)}
 
     def features(self, symbol: str) -> dict[str, float]:
         """Return the features of the symbol's last bar; NaN in warm-up, empty before the first."""
-        row = self._row.get(symbol)
-        if row is None:
-            raise SchemaError(f"symbol {symbol!r} is not in the universe of {len(self.symbols)} symbols")
-        values = self._features.get(row)
+        values = self._features.get(self._universe.row(symbol))
         return {} if values is None else dict(zip(self._lane.columns, values.tolist(), strict=False))
 
     @property
     def last_times(self) -> dict[str, int | None]:
         """Open time of each symbol's last bar, nanoseconds since 1970 UTC; None before the first."""
-        return {s: None if t == _NEVER else t for s, t in zip(self.symbols, self._last_time, strict=True)}
+        return self._universe.last_times
 
     @property
     def drift(self) -> dict[str, float]:
@@ -278,13 +264,8 @@ class Engine:
         production = self._lane.state()
         shadow = self._shadow.state() if self._shadow else None
         values = {
-            "symbols": self.symbols,
-            "interval_ns": self.interval_ns,
-            "last_time": self._last_time,
-            "last_bar": [[value.hex() for value in bar] for bar in self._last_bar],
-            "seen": self._seen,
+            **self._universe.state(),
             "book": self._book.state(),
-            "counters": dict(self.counters),
             "carried": self.carry() if self.carry else self.carried,
             "lane": {"model": production["model"], "drift": production["drift"]},
             "shadow": shadow and {"model": shadow["model"], "drift": shadow["drift"]},
@@ -302,25 +283,25 @@ class Engine:
         """
         values, parts = decode(data)
         try:
-            if tuple(values["symbols"]) != self.symbols or values["interval_ns"] != self.interval_ns:
-                raise SnapshotError("the state is of another universe or interval")
-            last_time = [int(time) for time in values["last_time"]]
-            last_bar = [list(map(float.fromhex, bar)) for bar in values["last_bar"]]
-            seen = [int(count) for count in values["seen"]]
-            counters = Counter({str(name): int(count) for name, count in values["counters"].items()})
+            universe = self._universe.restored(values)
+            book = Book(self._book.hold_bars)
+            book.restore(values["book"])
+            lane = self._restored(self._lane, {**values["lane"], "panel": parts["lane"]})
+            shadow = self._shadow
+            if shadow and values["shadow"]:
+                shadow = self._restored(shadow, {**values["shadow"], "panel": parts["shadow"]})
             carried = dict(values.get("carried", {}))
-            if not len(last_time) == len(last_bar) == len(seen) == len(self.symbols):
-                raise SnapshotError("the state is of another number of symbols")
-            self._book.restore(values["book"])
-            self._lane.restore({**values["lane"], "panel": parts["lane"]})
-            if self._shadow and values["shadow"]:
-                self._shadow.restore({**values["shadow"], "panel": parts["shadow"]})
-            self._last_time, self._last_bar, self._seen, self.counters = last_time, last_bar, seen, counters
-            self.carried = carried
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, SnapshotError):
                 raise
             raise SnapshotError(f"the state does not fit this engine: {error}") from error
+        # All of it is sound, so all of it is taken.
+        self._universe, self._book, self._lane, self._shadow, self.carried = universe, book, lane, shadow, carried
+
+    def _restored(self, lane: Lane, state: dict[str, Any]) -> Lane:
+        fresh = Lane(lane.model, self.symbols, **self._stream)
+        fresh.restore(state)
+        return fresh
 
     def load(self) -> bool:
         """Restore from the state file; return whether there was one."""
@@ -373,9 +354,10 @@ class Engine:
         start = perf_counter()
         opinions = lane.opinions(rows, list(bars), bars)
         middle = perf_counter()
-        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, max(times[r] for r in bars)))
+        latest = max(map(times.__getitem__, bars))
+        decided = self.policy.decide(opinions, open_symbols=held, halt=self._halt(lane, latest))
         found = [
-            (self._signal(lane, opinion, decision, times[row]), decision)
+            (signal_of(opinion, decision, times[row], lane.names, self.policy.hash), decision)
             for row, opinion, decision in zip(bars, opinions, decided, strict=True)
         ]
         if lane is self._lane:
@@ -384,128 +366,29 @@ class Engine:
 
     def _push(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, Floats | None]:
         """Advance the features by what is new, and take out of `bars` what is not; return the features."""
-        self.refused = {}
-        self._keep_new(bars, times)
+        universe = self._universe
+        universe.refused = {}
+        universe.keep_new(bars, times)
         while bars:
-            block = self._block(bars, times)
+            block = universe.block(bars, times)
             try:
                 rows = self._lane.push(*block)
             except BadBarError as error:
                 # One symbol's bad bar must not cost the others theirs. A refused push has changed nothing.
                 symbol = str(error.symbol)
-                self._refuse(symbol, "bad", str(error))
-                del bars[self._row[symbol]]
+                universe.refuse(symbol, "bad", str(error))
+                del bars[universe.rows[symbol]]
                 continue
             shadow_rows = self._shadow.push(*block) if self._shadow else None
-            for row, bar in bars.items():
-                gap = self._last_time[row] != _NEVER and times[row] - self._last_time[row] > self.interval_ns
-                self.counters["gap"] += gap
-                self._last_time[row], self._last_bar[row] = times[row], bar
-                self._seen[row] += 1
+            universe.took(bars, times)
+            for row in bars:
                 self._features[row] = rows[row].copy()
             self.history.add(bars, times)
-            self.counters["taken"] += len(bars)
             return rows, shadow_rows
         return np.empty((0, 0)), None
-
-    def _keep_new(self, bars: Bars, times: dict[int, int]) -> None:
-        """Take out the bars that do not follow their symbol's last, and count why."""
-        for row in list(bars):
-            last = self._last_time[row]
-            if last == _NEVER:
-                continue
-            since = times[row] - last
-            if since > 0 and since % self.interval_ns == 0:
-                continue
-            if since > 0:
-                self._refuse(self.symbols[row], "misaligned", "no whole number of intervals after the last bar")
-            elif since < 0:
-                self._refuse(self.symbols[row], "late", "older than the last bar")
-            elif bars[row] == self._last_bar[row]:
-                self._refuse(self.symbols[row], "duplicate", "the last bar again")
-            else:
-                self._refuse(self.symbols[row], "conflict", "the last bar's time, with other values")
-            del bars[row]
-
-    def _refuse(self, symbol: str, why: str, text: str) -> None:
-        self.counters[why] += 1
-        self.refused[symbol] = f"{why}: {text}"
-
-    def _block(self, bars: Bars, times: dict[int, int]) -> tuple[Floats, int | npt.NDArray[np.int64]]:
-        """Return bars (S, 5), NaN where there is none, and their times: one where all have the same."""
-        block = np.full((len(self.symbols), 5), np.nan)
-        for row, bar in bars.items():
-            block[row] = bar
-        distinct = {times[row] for row in bars}
-        if len(distinct) == 1:
-            return block, distinct.pop()
-        stamps = np.zeros(len(self.symbols), dtype=np.int64)
-        for row in bars:
-            stamps[row] = times[row]
-        return block, stamps
 
     def _halt(self, lane: Lane, time_ns: int) -> str:
         expires = lane.model.expires_after_ns
         if expires is not None and time_ns + self.interval_ns > expires:
             return f"the model {lane.id} is stale: it expired at {np.datetime64(expires, 'ns').astype('datetime64[s]')}"
         return ""
-
-    def _signal(
-        self, lane: Lane, opinion: Opinion, decision: Decision, time_ns: int, *, forming: bool = False
-    ) -> Signal:
-        return Signal(
-            symbol=opinion.symbol,
-            time_ns=time_ns,
-            close=opinion.close,
-            side=decision.side,
-            confidence=decision.confidence,
-            source=decision.source,
-            reason=decision.reason,
-            selected=decision.selected,
-            p=opinion.p,
-            score=None if opinion.p is None else opinion.score,
-            drift=opinion.drift,
-            leverage=decision.leverage,
-            notional=decision.notional,
-            stop=decision.stop,
-            target=decision.target,
-            model=lane.id,
-            fingerprint=lane.model.fingerprint,
-            policy=self.policy.hash,
-            forming=forming,
-        )
-
-    def _one(self, symbol: str, bar: Mapping[str, Any] | Sequence[float], time: Any) -> tuple[int, list[float], int]:
-        row = self._row.get(symbol)
-        if row is None:
-            raise SchemaError(f"symbol {symbol!r} is not in the universe of {len(self.symbols)} symbols")
-        if isinstance(bar, Mapping):
-            time = bar.get("open_time") if time is None else time
-            missing = [name for name in _FIELDS if name not in bar]
-            if missing:
-                raise SchemaError(f"{symbol}: the bar has no {missing[0]!r}", column=missing[0])
-            bar = [bar[name] for name in _FIELDS]
-        try:
-            values = [float(value) for value in bar]
-        except (TypeError, ValueError) as error:
-            raise SchemaError(f"{symbol}: a bar is five numbers (open, high, low, close, volume): {error}") from error
-        if len(values) != len(_FIELDS):
-            raise SchemaError(f"{symbol}: a bar is five numbers (open, high, low, close, volume), not {len(values)}")
-        if all(value != value for value in values):
-            raise SchemaError(f"{symbol}: the bar is empty")
-        return row, values, self._ns(time)
-
-    def _times(self, time: Any) -> list[int]:
-        array = np.asarray(time)
-        if array.ndim == 0:
-            return [self._ns(time)] * len(self.symbols)
-        if array.shape != (len(self.symbols),):
-            raise SchemaError(f"times have shape {array.shape}, expected one or {len(self.symbols)}")
-        whole = array.astype("datetime64[ns]").astype(np.int64) if array.dtype.kind == "M" else array.astype(np.int64)
-        return [int(stamp) for stamp in whole]
-
-    @staticmethod
-    def _ns(time: Any) -> int:
-        if time is None:
-            raise SchemaError("the bar has no time: give `open_time`")
-        return scalar_ns(time, unit_ns("ns"))

@@ -36,6 +36,7 @@ class Limits:
         rate: requests per second and client (token, else address); 0 for no limit. More get 429.
         burst: requests at once that the rate allows.
         deadline: seconds for a request from its first line to its answer; 408 while its body is missing, else 504.
+            A new connection that sends nothing for so long is closed.
     """
 
     body: int = 4 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,10 @@ from qtfeat.serve.drift import Drift
 from qtfeat.serve.policy import Opinion
 
 Floats = npt.NDArray[np.float64]
+Predicted = tuple[tuple[float, float, float] | None, float]
+"""Probabilities of SELL, HOLD, BUY (None in warm-up) and the forecast (NaN there)."""
+
+_NOTHING: Predicted = (None, float("nan"))
 
 # What the policy reads beside the model's own features; named so that no spec of a model can meet them.
 _BESIDE = ("policy_rsi = rsi(14)", "policy_volatility = volatility(20)")
@@ -50,6 +53,9 @@ class Model(Protocol):
 
     def predict(self, X: Floats) -> tuple[Floats, Floats]:
         """Return calibrated probabilities (n, 3) and forecasts (n,) for rows (n, F) without NaN."""
+
+    def predict_row(self, x: Floats) -> Predicted | None:
+        """Return what `predict` does for one row (F,), the same bits; None where it holds a NaN."""
 
 
 def with_policy(own: FeatureSet) -> FeatureSet:
@@ -95,6 +101,7 @@ class Lane:
                 found=own.fingerprint,
             )
         self.model = model
+        self.names = (f"{model.name}/{model.version}", model.fingerprint)
         self.columns = tuple(own.columns)
         both = with_policy(own)
         self.panel = PanelStream(both, symbols, time_unit="ns", **policy)
@@ -105,7 +112,7 @@ class Lane:
     @property
     def id(self) -> str:
         """`name/version`."""
-        return f"{self.model.name}/{self.model.version}"
+        return self.names[0]
 
     def push(self, bars: Floats, times: int | npt.NDArray[np.int64]) -> Floats:
         """Push one bar per symbol, (S, 5), five NaN where there is none, and return features and extras, (S, F + 2)."""
@@ -127,23 +134,28 @@ class Lane:
             learn: whether the rows count for the drift index.
         """
         width = len(self.columns)
-        beside = [rows[row, width:].tolist() for row in which]
-        ready = [row for row in which if not any(map(isnan, rows[row, :width].tolist()))]
-        predicted = {}
-        if ready:
-            # One row needs no gathering.
-            X = rows[ready[0] : ready[0] + 1, :width] if len(ready) == 1 else rows[ready, :width]
-            p, score = self.model.predict(np.ascontiguousarray(X))
-            predicted = dict(zip(ready, zip(p.tolist(), score.tolist(), strict=True), strict=True))
         out = []
-        for row, (rsi, volatility) in zip(which, beside, strict=True):
-            chances, forecast = predicted.get(row, (None, float("nan")))
+        for row, (chances, forecast) in zip(which, self._predicted(rows, which), strict=True):
+            rsi, volatility = rows[row, width:].tolist()
             drift = 0.0
             if self.drift is not None:
                 seen = learn and chances is not None
                 drift = self.drift.update(rows[row, :width]) if seen else self.drift.index
-            p3 = None if chances is None else (chances[0], chances[1], chances[2])
-            out.append(Opinion(self.symbols[row], p3, forecast, rsi, volatility, bars[row][3], drift))
+            out.append(Opinion(self.symbols[row], chances, forecast, rsi, volatility, bars[row][3], drift))
+        return out
+
+    def _predicted(self, rows: Floats, which: Sequence[int]) -> list[Predicted]:
+        """Return probabilities and forecast of some symbols; None and NaN for rows in warm-up."""
+        width = len(self.columns)
+        if len(which) == 1:
+            return [self.model.predict_row(rows[which[0], :width]) or _NOTHING]
+        own = rows[list(which), :width]
+        ready = np.flatnonzero(~np.isnan(own).any(axis=1))
+        out = [_NOTHING] * len(own)
+        if len(ready):
+            p, score = self.model.predict(own[ready])
+            for at, chances, forecast in zip(ready.tolist(), p.tolist(), score.tolist(), strict=True):
+                out[at] = (chances[0], chances[1], chances[2]), forecast
         return out
 
     def state(self) -> dict[str, Any]:

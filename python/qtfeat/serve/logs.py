@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 LOGGER = "qtfeat.serve"
 log = logging.getLogger(LOGGER)
@@ -26,7 +27,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 def set_up(level: str = "INFO") -> None:
@@ -44,4 +45,5 @@ def set_up(level: str = "INFO") -> None:
 
 def tell(event: str, level: int = logging.INFO, **facts: Any) -> None:
     """Log an event with its facts."""
-    log.log(level, event, extra={"facts": facts})
+    if log.isEnabledFor(level):
+        log.log(level, event, extra={"facts": facts})

@@ -159,6 +159,14 @@ class AliasesAnswer(Struct):
     reload_error: str
 
 
+class Ready(Struct):
+    """Whether enough symbols have seen enough bars; the status says the same: 200 or 503."""
+
+    ready: bool
+    symbols: int
+    symbols_ready: int
+
+
 class Problem(Struct, omit_defaults=True):
     """Every answer that is no success. `error` is the kind, `message` says what to do."""
 

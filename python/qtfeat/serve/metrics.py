@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+REASONS = ("rate", "concurrency", "deadline", "body", "media", "token", "origin", "draining")
 BAR_RESULTS = ("taken", "duplicate", "conflict", "late", "misaligned", "bad")
 
 Facts = Callable[[], dict[str, Any]]
@@ -25,7 +26,7 @@ class Metrics:
         request: seconds per request by route and status.
         signals: signals by lane, source and side.
         reloads: loads of another version by result: `ok`, `failed`.
-        turned_away: requests refused by reason: `rate`, `concurrency`, `deadline`, `body`, `token`, `scope`, `origin`.
+        turned_away: requests that no handler saw, by reason: one of `REASONS`.
         in_flight: requests being answered.
         subscribers: open event streams.
         lag: seconds between a message of a stream and its processing; set by the consumer of the stream.
@@ -47,8 +48,11 @@ class Metrics:
         self.in_flight = Gauge("qtfeat_requests_in_flight", "Requests being answered", registry=here)
         self.subscribers = Gauge("qtfeat_subscribers", "Open event streams", registry=here)
         self.lag = Gauge("qtfeat_stream_lag_seconds", "Age of the last message of a stream", ["stream"], registry=here)
+        # What never happened is 0, not absent: alerts can tell the two apart.
         for result in ("ok", "failed"):
             self.reloads.labels(result)
+        for reason in REASONS:
+            self.turned_away.labels(reason)
 
     def watch(self, facts: Facts) -> None:
         """Also publish what `facts` returns when asked: `counters`, `drift`, `models` (see `_Watched`)."""

@@ -14,7 +14,7 @@ from qtfeat.errors import FingerprintMismatch, RegistryError
 from qtfeat.features import FeatureSet
 from qtfeat.gates import Verdicts
 from qtfeat.registry import SavedModel
-from qtfeat.serve.lane import with_policy
+from qtfeat.serve.lane import Predicted, with_policy
 from qtfeat.train.combine import Calibration, Meta, combiner
 from qtfeat.train.scaler import Scaler
 
@@ -107,6 +107,13 @@ class ServedModel:
         """
         _, p, score = self._ensemble.predict(X if self._scaler is None else self._scaler.apply(X))
         return p, score
+
+    def predict_row(self, x: Floats) -> Predicted | None:
+        """Return probabilities and forecast of one row (F,), contiguous float64; None where it holds a NaN.
+
+        The bits are those of `predict`; it costs less than half.
+        """
+        return self._ensemble.predict_row(x if self._scaler is None else self._scaler.apply(x))
 
 
 def predict_files(files: Mapping[str, bytes], X: Floats) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qtfeat.serve.policy import Decision
@@ -72,7 +72,7 @@ class Book:
             return self._close(symbol, time_ns, held.target, "target")
         if held.bars + 1 >= self.hold_bars:
             return self._close(symbol, time_ns, close, "time")
-        self.open[symbol] = Position(**{**asdict(held), "bars": held.bars + 1})
+        self.open[symbol] = replace(held, bars=held.bars + 1)
         return None
 
     def signal(self, decision: Decision, time_ns: int, close: float) -> Closed | None:

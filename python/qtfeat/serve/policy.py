@@ -7,10 +7,11 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from qtfeat.errors import SchemaError
 from qtfeat.labels import SIDES
@@ -47,8 +48,7 @@ _SETTINGS: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(Struct, frozen=True, gc=False):
     """What is known of one symbol when its bar has closed.
 
     Attributes:
@@ -70,8 +70,7 @@ class Opinion:
     drift: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What the policy makes of an opinion.
 
     Attributes:
@@ -115,6 +114,9 @@ class Policy:
         self.fallback: float = self.settings["confidence"]["fallback"]
         self.filter: float = self.settings["confidence"]["filter"]
         self.legacy: bool = self.settings["confidence"]["kind"] == "legacy"
+        self._buy: float = self.settings["side"]["buy"]
+        self._sell: float = self.settings["side"]["sell"]
+        self._drift_limit: float = self.settings["guard"]["drift_limit"]
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Policy:
@@ -154,18 +156,15 @@ class Policy:
         confidence = abs(share - 0.5) * 2.0 if self.legacy else max(opinion.p)
         if halt:
             return Decision(opinion.symbol, "HOLD", confidence, "guard", halt)
-        limit = self.settings["guard"]["drift_limit"]
-        if not opinion.drift <= limit:
-            return Decision(
-                opinion.symbol, "HOLD", confidence, "guard", f"drift index {opinion.drift:.3f} is above {limit:g}"
-            )
+        if not opinion.drift <= self._drift_limit:
+            reason = f"drift index {opinion.drift:.3f} is above {self._drift_limit:g}"
+            return Decision(opinion.symbol, "HOLD", confidence, "guard", reason)
         if confidence < self.fallback:
             return self._rule(opinion)
-        side = self.settings["side"]
-        name = "BUY" if share >= side["buy"] else "SELL" if share <= side["sell"] else "HOLD"
+        name = "BUY" if share >= self._buy else "SELL" if share <= self._sell else "HOLD"
         reason = ""
         if name == "HOLD":
-            reason = f"share {share:.3f} is between {side['sell']:g} and {side['buy']:g}"
+            reason = f"share {share:.3f} is between {self._sell:g} and {self._buy:g}"
         elif confidence < self.filter:
             reason = f"confidence {confidence:.3f} is under the filter {self.filter:g}"
         return Decision(opinion.symbol, name, confidence, "model", reason)
@@ -183,9 +182,11 @@ class Policy:
         self, opinions: Sequence[Opinion], decided: list[Decision], open_symbols: frozenset[str]
     ) -> list[Decision]:
         """Mark the best of the cycle and size them."""
+        able = [i for i, d in enumerate(decided) if not d.reason and d.side != "HOLD"]
+        if not able:
+            return decided
         free = max(0, self.settings["select"]["positions"] - len(open_symbols))
         top = self.settings["select"]["top"]
-        able = [i for i, d in enumerate(decided) if not d.reason and d.side != "HOLD"]
         # The strongest forecast in the signal's own direction; the name breaks ties, so that order never matters.
         able.sort(key=lambda i: (-_forecast(opinions[i], decided[i]), decided[i].symbol))
         taken = 0

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, get, post
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException, PermissionDeniedException
-from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Stream
@@ -76,15 +74,15 @@ class Context:
     name: str
 
 
-def scope(name: str) -> Any:
-    """Return a guard that lets through only who has the scope; without tokens, everybody has."""
+async def check_scope(request: Request[Any, Any, Any]) -> None:
+    """Let through only who holds the scope that the handler names; without tokens, everybody does.
 
-    def check(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        held: Any = connection.scope.get("qtfeat.scopes")
-        if held != "all" and name not in (held or ()):
-            raise PermissionDeniedException(f"the token lacks the scope {name!r}")
-
-    return check
+    Litestar's own guards get a copy of the handler each time, which takes longer than a prediction.
+    """
+    wanted = request.route_handler.opt.get("scope")
+    held: Any = request.scope.get("qtfeat.scopes")
+    if wanted and held != "all" and wanted not in (held or ()):
+        raise PermissionDeniedException(f"the token lacks the scope {wanted!r}")
 
 
 def _context(state: State) -> Context:
@@ -95,7 +93,7 @@ def _context(state: State) -> Context:
 # --- predictions without state ----------------------------------------------------------------------------------------
 
 
-@post("/v1/predict", status_code=200, guards=[scope("predict")], responses=_problems(409, 422))
+@post("/v1/predict", status_code=200, scope="predict", responses=_problems(409, 422))
 async def predict_route(state: State, data: m.PredictRequest) -> m.PredictAnswer:
     """Predict from features by name, or from a window of bars; nothing is remembered."""
     service = _context(state).service
@@ -106,7 +104,7 @@ async def predict_route(state: State, data: m.PredictRequest) -> m.PredictAnswer
     return await asyncio.to_thread(predict, model, policy, data, service.stale(model))
 
 
-@post("/v2/models/{model:str}/infer", status_code=200, guards=[scope("predict")], responses=_problems(404, 409, 422))
+@post("/v2/models/{model:str}/infer", status_code=200, scope="predict", responses=_problems(404, 409, 422))
 async def infer_route(state: State, model: str, data: m.InferRequest) -> m.InferAnswer:
     """Predict by the Open Inference Protocol: columns by name, in any order."""
     context = _context(state)
@@ -118,7 +116,7 @@ async def infer_route(state: State, model: str, data: m.InferRequest) -> m.Infer
     return await asyncio.to_thread(infer, live, policy, data, service.stale(live))
 
 
-@get("/v2/models/{model:str}", guards=[scope("read")], responses=_problems(404), sync_to_thread=False)
+@get("/v2/models/{model:str}", scope="read", responses=_problems(404), sync_to_thread=False)
 def model_route(state: State, model: str) -> dict[str, Any]:
     """Describe a model by the Open Inference Protocol."""
     context = _context(state)
@@ -145,7 +143,7 @@ def _same_model(context: Context, name: str) -> None:
 # --- bars and signals -------------------------------------------------------------------------------------------------
 
 
-@post("/v1/bars", status_code=200, guards=[scope("predict")], responses=_problems(422))
+@post("/v1/bars", status_code=200, scope="predict", responses=_problems(422))
 async def bars_route(state: State, data: m.BarsRequest) -> m.BarsAnswer:
     """Take closed bars and answer with their signals; a bar that comes again gives no second one."""
     context = _context(state)
@@ -168,7 +166,7 @@ def _take(service: Service, bars: list[ClosedBar], forming: bool) -> m.BarsAnswe
     return m.BarsAnswer(signals[-1].model if signals else f"{live.name}/{live.version}", signals, refused)
 
 
-@get("/v1/signals", guards=[scope("read")], responses=_problems(), sync_to_thread=False)
+@get("/v1/signals", scope="read", responses=_problems(), sync_to_thread=False)
 def signals_route(
     state: State,
     symbol: Annotated[str | None, Parameter(max_length=64)] = None,
@@ -186,13 +184,13 @@ def signals_route(
     return [s for s in found if symbol in (None, s.symbol)]
 
 
-@get("/v1/state", guards=[scope("read")], responses=_problems(), sync_to_thread=True)
+@get("/v1/state", scope="read", responses=_problems(), sync_to_thread=True)
 def state_route(state: State) -> dict[str, Any]:
     """Return everything that the live page shows."""
     return overview(_context(state).service)
 
 
-@get("/v1/stream", guards=[scope("read")], responses=_problems(), media_type="text/event-stream")
+@get("/v1/stream", scope="read", responses=_problems(), media_type="text/event-stream")
 async def stream_route(state: State) -> Stream:
     """Send signals as they are made: events `signal`, `shadow` and `models`; a comment every 15 s."""
     return Stream(
@@ -219,7 +217,7 @@ async def _events(service: Service) -> AsyncIterator[bytes]:
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
-@get("/v1/models", guards=[scope("read")], responses=_problems(409), sync_to_thread=True)
+@get("/v1/models", scope="read", responses=_problems(409), sync_to_thread=True)
 def models_route(state: State) -> dict[str, Any]:
     """List the versions of the model, what is live, and why the last load failed, if it did."""
     context = _context(state)
@@ -238,21 +236,21 @@ def _lanes(service: Service) -> dict[str, Any]:
     return {"production": live.production} | ({"shadow": live.shadow} if live.shadow else {})
 
 
-@post("/v1/models/promote", status_code=200, guards=[scope("admin")], responses=_problems(409, 422))
+@post("/v1/models/promote", status_code=200, scope="admin", responses=_problems(409, 422))
 async def promote_route(state: State, data: m.PromoteRequest) -> m.AliasesAnswer:
     """Put a version into production, in the registry and here; the one before becomes `previous`."""
     context = _context(state)
     return _aliases(context, await context.reloader.promote(data.version))
 
 
-@post("/v1/models/rollback", status_code=200, guards=[scope("admin")], responses=_problems(409, 422))
+@post("/v1/models/rollback", status_code=200, scope="admin", responses=_problems(409, 422))
 async def rollback_route(state: State) -> m.AliasesAnswer:
     """Put the previous version back into production."""
     context = _context(state)
     return _aliases(context, await context.reloader.rollback())
 
 
-@post("/v1/models/shadow", status_code=200, guards=[scope("admin")], responses=_problems(409, 422))
+@post("/v1/models/shadow", status_code=200, scope="admin", responses=_problems(409, 422))
 async def shadow_route(state: State, data: m.ShadowRequest) -> m.AliasesAnswer:
     """Let a version see every bar beside production; null ends that."""
     context = _context(state)
@@ -275,18 +273,21 @@ def health_route() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get(["/ready", "/v2/health/ready"], responses=_problems(), sync_to_thread=False)
-def ready_route(state: State, need: Literal["all", "any", "none"] = "all") -> Response[dict[str, Any]]:
+_NOT_READY = {503: ResponseSpec(m.Ready, generate_examples=False, description="not ready")}
+
+
+@get(["/ready", "/v2/health/ready"], responses=_problems() | _NOT_READY, sync_to_thread=False)
+def ready_route(state: State, need: Literal["all", "any", "none"] = "all") -> Response[m.Ready]:
     """Tell whether symbols have seen enough bars: 200 if all (any, none) have and the process is not ending."""
     service = _context(state).service
     ready = service.ready()
     number = sum(ready.values())
     enough = {"all": number == len(ready), "any": number > 0, "none": True}[need]
-    body = {"ready": enough and not service.draining, "symbols": len(ready), "symbols_ready": number}
-    return Response(body, status_code=200 if body["ready"] else 503)
+    body = m.Ready(enough and not service.draining, len(ready), number)
+    return Response(body, status_code=200 if body.ready else 503)
 
 
-@get("/metrics", guards=[scope("read")], responses=_problems(), media_type="text/plain", sync_to_thread=True)
+@get("/metrics", scope="read", responses=_problems(), media_type="text/plain", sync_to_thread=True)
 def metrics_route(state: State) -> Response[bytes]:
     """Return Prometheus metrics."""
     return Response(_context(state).service.metrics.text(), headers={"content-type": CONTENT_TYPE})

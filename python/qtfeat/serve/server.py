@@ -27,7 +27,6 @@ from qtfeat.serve.reload import load_live
 from qtfeat.serve.service import Service
 from qtfeat.serve.tokens import Tokens
 
-_HEADER_SECONDS = 10.0
 _MOST_CONNECTIONS = 512
 _DRAIN_SECONDS = 20
 
@@ -152,7 +151,7 @@ def serve(settings: Settings, *, prepare: Any = None) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=_Protocol,
+        http=type("Protocol", (_Protocol,), {"silent_seconds": settings.limits.deadline}),
         ws="none",
         log_config=None,
         access_log=False,
@@ -189,14 +188,20 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes connections that send no request, and those beyond the number that one process can serve."""
+    """Closes connections that send no request, and those beyond the number that one process can serve.
+
+    Attributes:
+        silent_seconds: how long a new connection may take for its first request.
+    """
+
+    silent_seconds: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.close()
         else:
-            self.loop.call_later(_HEADER_SECONDS, self._close_if_silent)
+            self.loop.call_later(self.silent_seconds, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         begun: object = self.cycle  # None until the first request, whatever its annotation says

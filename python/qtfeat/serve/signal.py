@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import Struct, structs
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+from qtfeat.serve.policy import Decision, Opinion
+
+
+class Signal(Struct, frozen=True, gc=False):
     """One symbol, one closed bar. Equal bars, model and policy give equal signals, whatever happened in between.
 
     Attributes:
@@ -54,4 +56,40 @@ class Signal:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the signal as JSON values."""
-        return asdict(self)
+        return structs.asdict(self)
+
+
+def signal_of(
+    opinion: Opinion, decision: Decision, time_ns: int, model: tuple[str, str], policy: str, *, forming: bool = False
+) -> Signal:
+    """Return the signal of a decision.
+
+    Args:
+        opinion: what was known.
+        decision: what the policy made of it.
+        time_ns: open time of the bar.
+        model: `name/version` and fingerprint.
+        policy: hash of the policy.
+        forming: whether the bar has not closed.
+    """
+    return Signal(
+        symbol=opinion.symbol,
+        time_ns=time_ns,
+        close=opinion.close,
+        side=decision.side,
+        confidence=decision.confidence,
+        source=decision.source,
+        reason=decision.reason,
+        selected=decision.selected,
+        p=opinion.p,
+        score=None if opinion.p is None else opinion.score,
+        drift=opinion.drift,
+        leverage=decision.leverage,
+        notional=decision.notional,
+        stop=decision.stop,
+        target=decision.target,
+        model=model[0],
+        fingerprint=model[1],
+        policy=policy,
+        forming=forming,
+    )

@@ -123,7 +123,7 @@ def prepare(
         raise SchemaError("there are no bars")
     X, fingerprint = matrix(bars, features, threads=threads, **policy)
     momentum, last, rsi = matrix(bars, FeatureSet(_BESIDE), threads=threads, **policy)[0].T.copy()
-    labels = make_labels(bars, TARGETS[target], horizon, threshold)
+    labels = make_labels(bars, TARGETS[target], horizon, threshold, on_bad=policy.get("on_bad", "raise"))
     lengths = labels.t - bars["open_time"].to_numpy().astype("datetime64[ns]")
     length = lengths[0] if (lengths == lengths[0]).all() else np.median(lengths)
     return Dataset(

@@ -18,6 +18,7 @@ from qtfeat.train.fit import Task, Tick, fit_lgbm, fit_xgb
 from qtfeat.train.libraries import library
 from qtfeat.train.sample import Sample, class_sample, value_sample
 from qtfeat.train.scaler import Scaler
+from qtfeat.trees import TreeModel
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -78,10 +79,13 @@ class Boosters:
         """Read the models back.
 
         Raises:
-            RegistryError: one is missing or cannot be read by its library.
+            RegistryError: one is missing or cannot be read.
         """
         xgb, lgb = library("xgboost"), library("lightgbm")
         try:
+            # The libraries abort the process over some damaged files; ours names what is wrong.
+            for file in ("xgb_cls.ubj", "xgb_reg.ubj", "lgbm_cls.txt", "lgbm_reg.txt"):
+                TreeModel.load(files[file])
             boosters = [xgb.Booster(), xgb.Booster()]
             for booster, file in zip(boosters, ("xgb_cls.ubj", "xgb_reg.ubj"), strict=True):
                 booster.load_model(bytearray(files[file]))

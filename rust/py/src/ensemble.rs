@@ -12,6 +12,9 @@ use crate::error::{OrRaise, schema_error};
 /// Probabilities before and after calibration, and the forecast.
 type Combined<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>);
 
+/// Calibrated probabilities and the forecast of one row.
+type Plain = ((f64, f64, f64), f64);
+
 /// Weights of three classes, their constants, weights of two forecasts, their constant.
 type StackParts = ([[f64; 6]; 3], [f64; 3], [f64; 2], f64);
 
@@ -117,6 +120,21 @@ impl Ensemble {
         let values = x.as_slice()?;
         let out = py.detach(|| self.0.predict(Matrix::by_row(values, rows, columns)));
         arrays(py, &out)
+    }
+
+    /// `p` and `score` of one row (F,), with the bits of `predict`; None where it holds a NaN.
+    #[allow(clippy::needless_pass_by_value)] // a borrow that PyO3 hands over
+    fn predict_row(&self, py: Python<'_>, x: PyReadonlyArray1<'_, f64>) -> PyResult<Option<Plain>> {
+        let values = x.as_slice()?;
+        if values.len() != self.0.features() {
+            let (columns, features) = (values.len(), self.0.features());
+            return Err(schema_error(py, format!("the row has {columns} columns, the models read {features}")));
+        }
+        if values.iter().any(|v| v.is_nan()) {
+            return Ok(None);
+        }
+        let out = self.0.predict(Matrix::by_row(values, 1, values.len()));
+        Ok(out.first().map(|row| ((row.p[0], row.p[1], row.p[2]), row.score)))
     }
 }
 
