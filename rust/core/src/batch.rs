@@ -9,6 +9,7 @@ use crate::error::{Error, Place, Result};
 use crate::fault::Fault;
 use crate::features::FeatureSet;
 use crate::graph::Input;
+use crate::kernels::Next;
 use crate::machine::Machine;
 use crate::plan::Read;
 use crate::source::{Bars, OHLCV, Rows};
@@ -99,17 +100,28 @@ fn run_series(
             }
         }
         events.sort_by_key(|e| e.0);
-        segments(machine, &events, at, n, sink);
+        // The next block's lines arrive while this one is computed.
+        let soon = n.min(total - at - n);
+        let next: Next<'_> = std::array::from_fn(|c| {
+            bars.ohlcv[c].as_ref().and_then(|column| column.plain(&series.rows, at + n, soon)).unwrap_or(&[])
+        });
+        segments(machine, &events, (at, n), next, sink);
         at += n;
     }
     Ok(())
 }
 
-/// Runs `n` rows, cut at the events.
-fn segments(machine: &mut Machine, events: &[(usize, Event)], at: usize, n: usize, sink: Rowwise<'_>) {
+/// Runs `n` rows from row `at` of the series on, cut at the events. `next` is read after them.
+fn segments(
+    machine: &mut Machine,
+    events: &[(usize, Event)],
+    (at, n): (usize, usize),
+    next: Next<'_>,
+    sink: Rowwise<'_>,
+) {
     let run = |machine: &mut Machine, from: usize, to: usize, sink: Rowwise<'_>| {
         if to > from {
-            machine.run(to - from, false, &mut |k, row, values| {
+            machine.run_ahead(to - from, next, &mut |k, row, values| {
                 let row = at + from + row;
                 sink(Some(k), row..row + values.len(), values);
             });
