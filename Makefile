@@ -94,6 +94,7 @@ lint: venv
 	$(PY) tools/features_page.py --check
 	$(PY) tools/parity_page.py --check
 	$(PY) tools/ta_stub.py --check
+	$(PY) tools/dashboard.py --check
 
 docs: venv
 	@$(PY) tools/features_page.py

@@ -314,3 +314,14 @@ def test_inputs_are_not_modified(oos):
     evaluate(oos)
     for name, value in before.items():
         assert np.array_equal(getattr(oos, name), value)
+
+
+def test_gates_get_rank_ics_per_timestamp_and_the_baselines_that_are_rivals(oos):
+    found = evaluate(oos)
+    given = found.evidence()
+    assert given["rank_ic"] == found.pooled.forecast.ic.mean != found.pooled.forecast.rank_ic
+    assert given["fold_rank_ic"] == tuple(fold.scores.forecast.ic.mean for fold in found.folds)
+    assert set(given["baseline_rank_ic"]) == {"zero", "neg_momentum10", "neg_ret"}
+    assert given["baseline_rank_ic"]["zero"] == 0.0
+    rival = next(each for each in found.baselines if each.name == "neg_ret")
+    assert given["baseline_rank_ic"]["neg_ret"] == rival.forecast.ic.mean

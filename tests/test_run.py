@@ -252,7 +252,11 @@ def test_bad_settings_are_named(tmp_path, settings, text):
     "setting",
     [
         {"threads": 0},
+        {"threads": 1.5},
+        {"rounds": True},
         {"seed": -1},
+        {"seed": "1"},
+        {"balance": 1},
         {"tail": 1.0},
         {"depth": 0},
         {"learning_rate": float("nan")},
@@ -267,3 +271,11 @@ def test_bad_settings_are_named(tmp_path, settings, text):
 def test_bad_training_settings_are_named(setting):
     with pytest.raises(SchemaError, match=next(iter(setting))):
         TrainConfig(**setting)
+    with pytest.raises(SchemaError, match=next(iter(setting))):
+        TrainConfig.from_dict(setting)
+
+
+@pytest.mark.parametrize("setting", [{"depht": 3}, {"l2": "1"}, {"half_life": [1]}, {"tail": None}])
+def test_settings_of_a_manifest_are_not_trusted(setting):
+    with pytest.raises(SchemaError, match="settings"):
+        TrainConfig.from_dict(setting)

@@ -10,7 +10,7 @@ import pytest
 
 from qtfeat import registry
 from served import BARS, NAME, bars_json, serving
-from sizes import scaled
+from sizes import SOAK, scaled
 
 CHECKS = (
     "not_a_server_error",
@@ -33,6 +33,8 @@ def test_generated_requests_find_nothing(pair, table, tmp_path):
     # An event stream has no end, so it is left out; test_serve_bars has it.
     options = ["--max-examples", str(scaled(300, 5)), "--seed", "1", "--exclude-path", "/v1/stream"]
     options += ["--checks", ",".join(CHECKS), "--request-timeout", "20", "--no-color", "--suppress-health-check", "all"]
+    if not SOAK:
+        options += ["--phases", "coverage"]
     with serving(root, "--in-flight", "64") as one:
         for start in range(0, BARS, 300):
             assert one.client.post("/v1/bars", {"bars": bars_json(table, start, start + 300)})[0] == 200

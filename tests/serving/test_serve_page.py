@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -31,8 +32,9 @@ def test_the_page_shows_bars_as_they_come(shadowed, table, tmp_path):
         # The next bar comes over the event stream, long before the page would look again by itself.
         signals = one.client.post("/v1/bars", {"bars": bars_json(table, 60, 61)})[1]["signals"]
         page.until(f"document.querySelector('#recent td').textContent !== {before!r}", 4.0)
-        shown = page.run(f"[...{ROWS}].map(r => [r.dataset.symbol, r.cells[1].textContent, r.cells[2].textContent])")
-        assert shown == [[s["symbol"], s["side"], f"{s['confidence']:.3f}"] for s in signals]
+        shown = f"[...{ROWS}].map(r => [r.dataset.symbol, r.cells[1].textContent, r.cells[2].textContent])"
+        wanted = [[s["symbol"], s["side"], f"{s['confidence']:.3f}"] for s in signals]
+        page.until(f"JSON.stringify({shown}) === JSON.stringify({json.dumps(wanted)})", 4.0)
         page.run(f"{ROWS}[1].click()")
         page.until("document.querySelectorAll('.features > span').length === 17")
         page.run(

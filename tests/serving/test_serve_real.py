@@ -62,13 +62,13 @@ def test_ten_thousand_bars_have_the_rows_of_training(models, real, tmp_path):
 
 def test_killed_at_any_moment_real_bars_give_the_uninterrupted_signals(models, real, tmp_path):
     names, table = real
-    options = ("--symbols", ",".join(names), "--snapshot-every", "233")
+    options = ("--symbols", ",".join(names), "--snapshot-every", "133")
     with serving(models, *options) as one:
-        whole = one.client.post("/v1/bars", posts(table, 0, 360))[1]["signals"]
+        whole = one.client.post("/v1/bars", posts(table, 0, 240))[1]["signals"]
     right = {(signal["symbol"], signal["time_ns"]): signal for signal in whole}
-    assert len(right) == 360 * COINS
+    assert len(right) == 240 * COINS
     got = {}
-    for kill, stop in enumerate((100, 250, 360)):
+    for kill, stop in enumerate((100, 240)):
         with serving(models, "--store", str(tmp_path), *options) as one:
             assert any(line["event"] == "state restored" for line in one.lines()) == (kill > 0)
             # The feed is replayed from the beginning each time.

@@ -67,6 +67,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
+        self._check_types()
         for name, most in _WHOLE.items():
             if not 1 <= getattr(self, name) <= most:
                 raise SchemaError(f"{name} must be in 1..{most}, got {getattr(self, name)}")
@@ -88,6 +89,13 @@ class TrainConfig:
         for name, holds in rules.items():
             if not holds:
                 raise SchemaError(f"{name} = {getattr(self, name)!r} is not allowed; see TrainConfig")
+
+    def _check_types(self) -> None:
+        """Refuse 2.5 threads, and true for 1: a manifest may hold anything."""
+        for kind, names in ((int, (*_WHOLE, "seed")), (bool, ("balance", "scale"))):
+            for name in names:
+                if type(getattr(self, name)) is not kind:
+                    raise SchemaError(f"{name} must be of type {kind.__name__}, got {getattr(self, name)!r}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""

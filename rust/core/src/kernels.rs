@@ -156,9 +156,13 @@ pub struct Span<'a> {
     pub last_only: bool,
     /// Row 0 of every lane: nothing came before.
     pub fresh: bool,
-    /// What will be read for the next span: it is fetched while this one is computed.
-    pub next: &'a [f64],
+    /// What will be read for the next span: it is fetched while this one is computed, a few lines at a time (all
+    /// at once they would wait for each other, and outputs for them).
+    pub next: Next<'a>,
 }
+
+/// Memory that will be read soon, in up to five pieces: one for each column of bars.
+pub type Next<'a> = [&'a [f64]; 5];
 
 /// Takes an output: its number, the first row (counted from the start of the run), and the values from
 /// there on.
@@ -189,7 +193,8 @@ fn block<V: Lanes>(
     let (mut before, mut whole) = (0, true);
     // A plan that keeps its outputs has no step where they are inputs.
     let turns = plan.steps.len().max(1) * span.rows.div_ceil(plan.tile);
-    let share = span.next.len().div_ceil(turns).next_multiple_of(LINE);
+    let ahead: usize = span.next.iter().map(|piece| piece.len()).sum();
+    let share = ahead.div_ceil(turns).next_multiple_of(LINE);
     while before < span.rows {
         let rows = plan.tile.min(span.rows - before);
         let tile = Span { cursor: span.cursor + before, rows, ..span };

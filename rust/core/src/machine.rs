@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::block::Slab;
-use crate::kernels::{Sink, Span, run_block, run_one};
+use crate::kernels::{Next, Sink, Span, run_block, run_one};
 use crate::plan::{Plan, Slot, row_of};
 use crate::primitives::recursive::ChainState;
 
@@ -79,7 +79,12 @@ impl Machine {
     /// Computes the next `rows` rows from the inputs written. The outputs of a plan that emits them go to
     /// `sink`; with `last_only`, only the last row is computed, as far as possible, and emitted.
     pub fn run(&mut self, rows: usize, last_only: bool, sink: Sink<'_>) {
-        let _ = self.run_span(rows, last_only, false, (&[], sink));
+        let _ = self.run_span(rows, last_only, false, (Next::default(), sink));
+    }
+
+    /// As [`Machine::run`] for all rows; `next` will be read soon.
+    pub fn run_ahead(&mut self, rows: usize, next: Next<'_>, sink: Sink<'_>) {
+        let _ = self.run_span(rows, false, false, (next, sink));
     }
 
     /// As [`Machine::run`] for a tile of windows: the first row is row 0 of every lane.
@@ -87,10 +92,10 @@ impl Machine {
     #[must_use]
     pub fn run_fresh(&mut self, rows: usize, last_only: bool, next: &[f64], sink: Sink<'_>) -> bool {
         self.states.fill(ChainState::default());
-        self.run_span(rows, last_only, true, (next, sink))
+        self.run_span(rows, last_only, true, ([next, &[], &[], &[], &[]], sink))
     }
 
-    fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, (next, sink): (&[f64], Sink<'_>)) -> bool {
+    fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, (next, sink): (Next<'_>, Sink<'_>)) -> bool {
         let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only, fresh, next };
         run_block(&self.plan, &mut self.slab, &mut self.states, span, sink)
     }

@@ -92,14 +92,7 @@ impl Chunk<'_> {
 
     fn read(&self, from: usize, dst: &mut [f64]) {
         match self.values {
-            Values::F64(v) => {
-                dst.copy_from_slice(&v[from..from + dst.len()]);
-                // The next block of this column: its lines arrive while this block is computed.
-                let next = from + dst.len();
-                for line in v[next..].iter().take(dst.len()).step_by(8) {
-                    crate::cpu::prefetch(line);
-                }
-            }
+            Values::F64(v) => dst.copy_from_slice(&v[from..from + dst.len()]),
             other => each!(other, v => {
                 for (d, &x) in dst.iter_mut().zip(&v[from..]) {
                     *d = x.widen();

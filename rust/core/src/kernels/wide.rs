@@ -179,9 +179,10 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
 
     #[inline(always)]
     fn prefetch(&mut self) {
-        let (now, rest) = self.span.next.split_at(self.share.min(self.span.next.len()));
+        let Some(piece) = self.span.next.iter_mut().find(|piece| !piece.is_empty()) else { return };
+        let (now, rest) = piece.split_at(self.share.min(piece.len()));
         now.iter().step_by(LINE).for_each(|line| crate::cpu::prefetch(line));
-        self.span.next = rest;
+        *piece = rest;
     }
 
     #[inline(always)]
