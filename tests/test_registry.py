@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,37 @@ def three(tmp_path: Path) -> tuple[Path, list[str]]:
 
 
 # --- versions ---
+
+
+@pytest.mark.parametrize("name", ["../x", "", "A", "a/b", ".", None])
+def test_a_name_is_refused_before_anything_is_made(tmp_path, name):
+    with pytest.raises(RegistryError, match="model name"):
+        registry.check_target(tmp_path, name)
+
+
+def test_a_folder_that_is_none_is_refused_before_anything_is_made(tmp_path):
+    registry.check_target(tmp_path / "new" / "models", "m")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "models"):
+        with pytest.raises(RegistryError, match="file is no folder"):
+            registry.check_target(root, "m")
+    (tmp_path / "m").write_text("x")
+    with pytest.raises(RegistryError, match="m is no folder"):
+        registry.check_target(tmp_path, "m")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RegistryError, match="link is no folder"):
+        registry.check_target(tmp_path / "link", "m")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_refused_before(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(RegistryError, match="cannot be written to"):
+            registry.check_target(tmp_path / "models", "m")
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_what_is_published_is_what_is_loaded(tmp_path):

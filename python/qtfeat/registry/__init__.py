@@ -11,7 +11,7 @@ from qtfeat.registry.alias import Aliases, aliases, load, promote, rollback, sha
 from qtfeat.registry.golden_rows import GOLDEN, check_golden, golden, read_golden
 from qtfeat.registry.manifest import FORMAT, MANIFEST
 from qtfeat.registry.upkeep import Checked, VersionInfo, gc, list_versions, model_names, verify
-from qtfeat.registry.versions import GATES, SavedModel, load_folder, publish
+from qtfeat.registry.versions import GATES, SavedModel, check_target, load_folder, publish
 
 list = list_versions  # noqa: A001 (called as registry.list)
 
@@ -26,6 +26,7 @@ __all__ = [
     "VersionInfo",
     "aliases",
     "check_golden",
+    "check_target",
     "gc",
     "golden",
     "list",

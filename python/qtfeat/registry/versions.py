@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -87,6 +88,20 @@ class SavedModel:
             return np.datetime64(scalar_ns(end, 1), "ns")
         except (ValueError, OverflowError) as error:
             raise RegistryError(f"{self.path}: data.last {str(last)[:40]!r} plus expires_after is no time") from error
+
+
+def check_target(root: str | Path, name: str) -> None:
+    """Refuse a name or a folder that nothing could be published to, before hours of training; creates nothing.
+
+    Raises:
+        RegistryError: a bad name, a file in the place of a folder, or a folder that cannot be written to.
+    """
+    folder = Path(root) / manifests.check_name(name)
+    there = next((at for at in (folder, *folder.parents) if os.path.lexists(at)), Path())
+    if not there.is_dir():
+        raise RegistryError(f"{folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RegistryError(f"{folder}: {there} cannot be written to")
 
 
 def publish(
