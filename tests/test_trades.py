@@ -184,6 +184,13 @@ def test_the_last_bar_that_had_closed():
     assert again.X.tobytes() == data.X[order].tobytes()
 
 
+def test_hourly_bars_as_half_hourly_would_be_seen_before_they_close():
+    trades = read_trades(table(rows(20)))
+    with pytest.raises(SchemaError, match="no two bars of a symbol are closer than '1h'"):
+        trade_dataset(trades, panel(), interval="30m")
+    assert trade_dataset(trades, panel(), interval="1h").X.tobytes() == trade_dataset(trades, panel()).X.tobytes()
+
+
 def test_trades_cannot_see_their_bar_or_later_ones():
     bars = panel()
     trades = read_trades(table(rows(60)))
