@@ -231,6 +231,28 @@ def test_missing_extra_is_named(monkeypatch, tmp_path):
         run_main_job(out=tmp_path, **SMALL)
 
 
+@pytest.mark.parametrize("job", ["run", "trades"])
+def test_a_place_for_no_model_is_refused_before_training(tmp_path, monkeypatch, job):
+    typer_testing = pytest.importorskip("typer.testing")
+    from qtfeat.cli.app import app
+
+    def trained(*_args, **_settings):
+        pytest.fail("it trained")
+
+    for module in ("qtfeat.train.run.prepare", "qtfeat.train.trades.walk_forward"):
+        monkeypatch.setattr(module, trained)
+    (tmp_path / "file").write_text("x")
+    closed = tmp_path / "closed.csv"
+    days = [f"2024-01-{day:02d}T{hour:02d}:00:00" for day in range(1, 29) for hour in (1, 9)]
+    lines = [f"A,{day}+00:00,{day.replace(':00:00', ':30:00')}+00:00,{i % 7 - 3}" for i, day in enumerate(days)]
+    closed.write_text("\n".join(["symbol,entry_time,exit_time,pnl_pct", *lines]))
+    command = {"run": ["run"], "trades": ["train", "trades", str(closed)]}[job]
+    for more, text in ((["--name", "../x"], "model name"), (["-o", str(tmp_path / "file")], "is no folder")):
+        done = typer_testing.CliRunner().invoke(app, [*command, *more], env={"COLUMNS": "200"})
+        assert (done.exit_code, text in done.output) == (2, True), done.output
+    assert {at.name for at in tmp_path.iterdir()} == {"file", "closed.csv"}
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [

@@ -161,6 +161,7 @@ def run_main_job(
     )
     for name in ("xgboost", "lightgbm", "sklearn"):
         library(name)  # say what is missing before any work is done
+    registry.check_target(job.out, job.model_name())
     features, limits = job.features(), Limits.load(job.limits)
     table, quality = _bars(data, job, config, report)
     clock.lap("bars")

@@ -81,11 +81,13 @@ def train_trades(
 
     Raises:
         SchemaError: another feature set than that of `made`, fewer than LEAST_ROWS trades, or too few for the folds.
+        RegistryError: a name or a folder that no model can go to.
     """
     if features.fingerprint != made.fingerprint:
         raise SchemaError(f"the trades have the features {made.fingerprint[:12]}, not {features.fingerprint[:12]}")
     if len(made.X) < LEAST_ROWS:
         raise SchemaError(f"{len(made.X)} trades are too few for any model; at least {LEAST_ROWS} are needed")
+    registry.check_target(out, name)
     config, report = config or TrainConfig(min_child=5), Report(console, quiet=quiet)
     judge = Limits.load(limits)
     notes = made.report()
