@@ -6,13 +6,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bars::{Clock, OnBad, Policy, Tick, bad_bar};
-use crate::block::{Columns, Element};
+use crate::block::{Columns, Element, Room};
 use crate::error::{Error, Place, Result};
 use crate::fault::Fault;
 use crate::features::FeatureSet;
 use crate::graph::Input;
-use crate::kernels::Next;
+use crate::kernels::{Next, Take};
 use crate::machine::Machine;
+use crate::plan::EMITS;
 use crate::source::{Bars, OHLCV, Rows};
 
 pub(crate) use desk::column_of;
@@ -39,18 +40,15 @@ enum Event {
     BadReset,
 }
 
-/// Takes values of a column for rows of a series; without a column, the row is null as a whole.
-type Rowwise<'a> = &'a mut dyn FnMut(Option<usize>, Range<usize>, &[f64]);
-
-/// Runs one series through `machine` and hands its outputs to `sink`.
-fn run_series(
+/// Runs one series through `machine` and hands its outputs to `writer`.
+fn run_series<T: Element>(
     machine: &mut Machine,
     desk: &mut Desk,
     bars: &Bars<'_>,
     series: &Series,
     (policy, clock): (&Policy, &mut Clock),
     extras: &[String],
-    sink: Rowwise<'_>,
+    writer: &mut Writer<'_, T>,
 ) -> Result<()> {
     let total = series.rows.len();
     let mut at = 0;
@@ -95,41 +93,39 @@ fn run_series(
         let next: Next<'_> = std::array::from_fn(|c| {
             bars.ohlcv[c].as_ref().and_then(|column| column.plain(&series.rows, at + n, soon)).unwrap_or(&[])
         });
-        segments(machine, &events, (at, n), next, sink);
+        segments(machine, &events, (at, n), next, writer);
         at += n;
     }
     Ok(())
 }
 
 /// Runs `n` rows from row `at` of the series on, cut at the events. `next` is read after them.
-fn segments(
+fn segments<T: Element>(
     machine: &mut Machine,
     events: &[(usize, Event)],
     (at, n): (usize, usize),
     next: Next<'_>,
-    sink: Rowwise<'_>,
+    writer: &mut Writer<'_, T>,
 ) {
-    let run = |machine: &mut Machine, from: usize, to: usize, sink: Rowwise<'_>| {
+    let run = |machine: &mut Machine, from: usize, to: usize, writer: &mut Writer<'_, T>| {
         if to > from {
-            machine.run_ahead(to - from, next, &mut |k, row, values| {
-                let row = at + from + row;
-                sink(Some(k), row..row + values.len(), values);
-            });
+            writer.start = at + from;
+            machine.run_ahead(to - from, next, writer);
             machine.advance(to - from);
         }
     };
     let mut from = 0;
     for &(row, event) in events {
-        run(machine, from, row, sink);
+        run(machine, from, row, writer);
         from = from.max(row);
         if event == Event::BadReset {
-            sink(None, at + row..at + row + 1, &[f64::NAN]);
+            writer.null(at + row);
             machine.advance(1);
             from = row + 1;
         }
         machine.restart();
     }
-    run(machine, from, n, sink);
+    run(machine, from, n, writer);
 }
 
 /// Where the rows of one series go.
@@ -139,18 +135,38 @@ struct Writer<'a, T> {
     nulls: &'a mut Nulls,
     fault: Option<Fault>,
     warmup: usize,
+    /// Row of the series that a run starts with.
+    start: usize,
 }
 
-impl<T: Element> Writer<'_, T> {
-    fn put(&mut self, column: Option<usize>, at: Range<usize>, values: &[f64]) {
-        match (column, self.fault) {
-            (Some(0), Some(fault)) => {
+impl<T: Element> Take for Writer<'_, T> {
+    fn take(&mut self, k: usize, row: usize, values: &[f64]) {
+        let at = self.start + row..self.start + row + values.len();
+        match (k, self.fault) {
+            (0, Some(fault)) => {
                 let planted = plant(fault, values, at.start, self.warmup);
                 self.column(0, at, &planted);
             }
-            (Some(k), _) => self.column(k, at, values),
-            (None, _) => (0..self.out.columns()).for_each(|k| self.column(k, at.clone(), values)),
+            _ => self.column(k, at, values),
         }
+    }
+
+    fn rooms(&mut self, outputs: [Option<usize>; EMITS], row: usize, rows: usize) -> [Option<Room<'_>>; EMITS] {
+        let (Rows::Range(r), None) = (self.rows, self.fault) else { return [const { None }; EMITS] };
+        let from = r.start + self.start + row;
+        // SAFETY: as in `column`; each output is handed out once.
+        outputs.map(|k| k.and_then(|k| unsafe { self.out.room(k, from..from + rows) }))
+    }
+
+    fn note(&mut self, k: usize, row: usize, values: &[f64]) {
+        self.nulls_of(k as u32, self.start + row, values);
+    }
+}
+
+impl<T: Element> Writer<'_, T> {
+    /// A row that is null as a whole.
+    fn null(&mut self, row: usize) {
+        (0..self.out.columns()).for_each(|k| self.column(k, row..row + 1, &[f64::NAN]));
     }
 
     fn column(&mut self, k: usize, at: Range<usize>, values: &[f64]) {
@@ -162,13 +178,13 @@ impl<T: Element> Writer<'_, T> {
             }
         };
         if any_null {
-            self.note(k as u32, at.start, values);
+            self.nulls_of(k as u32, at.start, values);
         }
     }
 
     /// Notes the null stretches of a column.
     #[cold]
-    fn note(&mut self, column: u32, from: usize, values: &[f64]) {
+    fn nulls_of(&mut self, column: u32, from: usize, values: &[f64]) {
         for (i, x) in values.iter().enumerate() {
             if x == x {
                 continue;
@@ -215,7 +231,8 @@ pub fn compute<T: Element>(
         let (mut nulls, mut error) = (Nulls::new(), None::<Error>);
         while let Some(s) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
             machine.reset();
-            let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault: fs.fault(), warmup: fs.warmup() };
+            let (fault, warmup) = (fs.fault(), fs.warmup());
+            let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault, warmup, start: 0 };
             let done = run_series(
                 &mut machine,
                 &mut desk,
@@ -223,7 +240,7 @@ pub fn compute<T: Element>(
                 s,
                 (policy, &mut Clock::default()),
                 fs.extras(),
-                &mut |k, at, values| writer.put(k, at, values),
+                &mut writer,
             );
             if let Err(e) = done {
                 error = Some(first(error, e));
@@ -285,7 +302,8 @@ pub fn resume<T: Element>(
     }
     let mut nulls = Nulls::new();
     let mut clock = running.clock;
-    let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault: None, warmup: fs.warmup() };
+    let (fault, warmup) = (None, fs.warmup());
+    let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault, warmup, start: 0 };
     let done = run_series(
         &mut machine,
         &mut Desk::new(),
@@ -293,7 +311,7 @@ pub fn resume<T: Element>(
         series,
         (policy, &mut clock),
         fs.extras(),
-        &mut |k, at, values| writer.put(k, at, values),
+        &mut writer,
     );
     if done.is_ok() {
         running.state = Some(machine.save());

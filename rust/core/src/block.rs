@@ -10,6 +10,8 @@ use std::ops::Range;
 
 pub use arena::Arena;
 
+use crate::simd::Lanes;
+
 /// A line of the cache: where a slab starts. A register of eight values that straddles two is loaded twice.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -58,6 +60,26 @@ impl Slab {
                 std::array::from_fn(|k| std::slice::from_raw_parts(base.add(src[k]).cast_const(), len)),
             )
         }
+    }
+
+    /// As [`Slab::split`], with more sources.
+    ///
+    /// # Panics
+    /// As [`Slab::split`].
+    #[inline(always)]
+    pub fn split_more<const N: usize, const M: usize>(
+        &mut self,
+        dst: usize,
+        src: [usize; N],
+        more: [usize; M],
+        len: usize,
+    ) -> (&mut [f64], [&[f64]; N], [&[f64]; M]) {
+        let total = self.data.len() * 8;
+        assert!(more.iter().all(|&s| fits(s, len, total) && apart(s, dst, len)));
+        let base = self.data.as_mut_ptr().cast::<f64>();
+        let (d, s) = self.split(dst, src, len);
+        // SAFETY: as in `split`, for the further sources (just asserted).
+        (d, s, unsafe { std::array::from_fn(|k| std::slice::from_raw_parts(base.add(more[k]).cast_const(), len)) })
     }
 
     /// `len` values at each of `dst` to write, and at each of `src` to read; and `last_len` values at `last`
@@ -119,6 +141,12 @@ pub trait Element: Copy + Send + Sync + 'static {
     /// From the engine's value; NaN becomes the one canonical NaN.
     fn from_value(x: f64) -> Self;
 
+    /// The place, where this is f64.
+    fn as_f64(place: *mut Self) -> Option<*mut f64> {
+        let _ = place;
+        None
+    }
+
     /// Writes values; true if there is a null among them. With `past_cache` the memory is not expected to be
     /// read soon.
     ///
@@ -140,6 +168,10 @@ impl Element for f64 {
     #[inline(always)]
     fn from_value(x: f64) -> Self {
         if x == x { x } else { f64::NAN }
+    }
+
+    fn as_f64(place: *mut Self) -> Option<*mut f64> {
+        Some(place)
     }
 
     unsafe fn store(dst: *mut Self, values: &[f64], past_cache: bool) -> bool {
@@ -193,6 +225,36 @@ pub(crate) unsafe fn store_f64_past_cache(dst: *mut f64, values: &[f64]) -> bool
     }
 }
 
+/// As [`store_f64`], a line of the cache at a time; with `past_cache` as [`store_f64_past_cache`].
+///
+/// # Safety
+/// As [`store_f64`]; the CPU must have AVX-512 F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn store_f64_lines(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
+    use std::arch::x86_64::{
+        _CMP_UNORD_Q, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_set1_pd, _mm512_store_pd,
+        _mm512_stream_pd,
+    };
+    let head = dst.align_offset(64).min(values.len());
+    let (first, rest) = values.split_at(head);
+    let (lines, tail) = rest.as_chunks::<8>();
+    // SAFETY: all writes are inside `values.len()` elements from dst; the middle ones are 64-byte aligned.
+    unsafe {
+        let null = store_f64(dst, first) | store_f64(dst.add(head + lines.len() * 8), tail);
+        let (nan, mut any) = (_mm512_set1_pd(f64::NAN), 0);
+        for (i, x) in lines.iter().enumerate() {
+            let x = _mm512_loadu_pd(x.as_ptr());
+            let is_nan = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x, x);
+            any |= is_nan;
+            let x = _mm512_mask_mov_pd(x, is_nan, nan);
+            let line = dst.add(head + i * 8);
+            if past_cache { _mm512_stream_pd(line, x) } else { _mm512_store_pd(line, x) }
+        }
+        null | (any != 0)
+    }
+}
+
 impl Element for f32 {
     #[inline(always)]
     fn from_value(x: f64) -> Self {
@@ -200,6 +262,51 @@ impl Element for f32 {
         let x = if x > top { top } else { x };
         let x = if x < -top { -top } else { x };
         if x == x { x as Self } else { Self::NAN }
+    }
+}
+
+/// Room for the values of one output.
+#[derive(Debug)]
+pub struct Room<'a> {
+    dst: *mut f64,
+    len: usize,
+    /// Elements before the first whole line of the cache.
+    head: usize,
+    /// Lines that are there.
+    lines: usize,
+    past_cache: bool,
+    null: bool,
+    owner: PhantomData<&'a mut [f64]>,
+}
+
+impl Room<'_> {
+    /// Puts line `line` of the output, NaN made canonical: the lines of memory come one after the other, and
+    /// begin up to a line later than those of `values`, which have to be there as far.
+    #[inline(always)]
+    pub(crate) fn line<V: Lanes>(&mut self, values: &[f64], line: usize) {
+        let from = self.head + line * 8;
+        if line != self.lines || from + 8 > values.len().min(self.len) {
+            return;
+        }
+        let Some(x) = values[from..].first_chunk::<8>() else { return };
+        // SAFETY: eight elements from `from` on are inside the room, and aligned by the choice of `head`.
+        self.null |= unsafe { V::line(self.dst.add(from), x, self.past_cache) };
+        self.lines += 1;
+    }
+
+    /// Puts what is not there yet of `values`, all of them; true if there was a null among them.
+    ///
+    /// # Panics
+    /// If there are not as many values as there is room.
+    pub(crate) fn finish<V: Lanes>(&mut self, values: &[f64]) -> bool {
+        assert!(values.len() == self.len);
+        let (head, done) = (self.head.min(self.len), (self.head + self.lines * 8).min(self.len));
+        // SAFETY: the ranges are inside the room.
+        unsafe {
+            self.null |= V::copy(self.dst, &values[..head], false);
+            self.null |= V::copy(self.dst.add(done), &values[done..], self.past_cache);
+        }
+        self.null
     }
 }
 
@@ -257,7 +364,27 @@ impl<'a, T: Element> Columns<'a, T> {
         // SAFETY: inside the memory (asserted here and in the constructors); exclusive by the contract.
         let dst = unsafe { self.ptr.add(column * self.stride + rows.start) };
         // SAFETY: as above.
-        unsafe { T::store(dst, values, self.columns * self.stride * size_of::<T>() >= PAST_CACHE) }
+        unsafe { T::store(dst, values, self.past_cache()) }
+    }
+
+    /// Room for rows `rows` of `column`; `None` for elements that are not f64.
+    ///
+    /// # Safety
+    /// No other thread may write these rows at the same time, nor anybody a second time while the room is there.
+    ///
+    /// # Panics
+    /// If the place is outside.
+    pub unsafe fn room(&self, column: usize, rows: Range<usize>) -> Option<Room<'_>> {
+        assert!(column < self.columns && rows.end <= self.rows && rows.start <= rows.end);
+        // SAFETY: inside the memory (asserted here and in the constructors).
+        let dst = T::as_f64(unsafe { self.ptr.add(column * self.stride + rows.start) })?;
+        let past_cache = self.past_cache();
+        let head = dst.align_offset(64);
+        Some(Room { dst, len: rows.len(), head, lines: 0, past_cache, null: false, owner: PhantomData })
+    }
+
+    fn past_cache(&self) -> bool {
+        self.columns * self.stride * size_of::<T>() >= PAST_CACHE
     }
 
     /// Writes `values` into the rows of `column` that `index` lists; true if there is a null.

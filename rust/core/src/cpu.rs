@@ -94,11 +94,7 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if level() != Level::Baseline {
-            return if past_cache && !cfg!(miri) {
-                crate::block::store_f64_past_cache(dst, values)
-            } else {
-                store_avx2(dst, values)
-            };
+            return store_avx2(dst, values, past_cache && !cfg!(miri));
         }
         let _ = past_cache;
         crate::block::store_f64(dst, values)
@@ -109,9 +105,15 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
 /// As [`store`]; the CPU must have AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn store_avx2(dst: *mut f64, values: &[f64]) -> bool {
+pub(crate) unsafe fn store_avx2(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { crate::block::store_f64(dst, values) }
+    unsafe {
+        if past_cache {
+            crate::block::store_f64_past_cache(dst, values)
+        } else {
+            crate::block::store_f64(dst, values)
+        }
+    }
 }
 
 /// See [`crate::bars::all_good`].

@@ -10,9 +10,9 @@ mod wide;
 
 use std::marker::PhantomData;
 
-use crate::block::Slab;
+use crate::block::{Room, Slab};
 use crate::graph::{Chain, Op};
-use crate::plan::{Instr, Link, Plan, Step};
+use crate::plan::{EMITS, Instr, Link, Plan, Step};
 use crate::primitives::recursive::ChainState;
 use crate::primitives::{elementwise as el, ratio as rt, sliding as sl};
 use crate::simd::{Lanes, Plain};
@@ -164,9 +164,32 @@ pub struct Span<'a> {
 /// Memory that will be read soon, in up to five pieces: one for each column of bars.
 pub type Next<'a> = [&'a [f64]; 5];
 
-/// Takes an output: its number, the first row (counted from the start of the run), and the values from
-/// there on.
-pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f64]);
+/// Takes the outputs of a run. Rows are counted from its start.
+pub trait Take {
+    /// Values of output `k` from `row` on.
+    fn take(&mut self, k: usize, row: usize, values: &[f64]);
+
+    /// Room for `rows` values of each of some outputs, from `row` on, which they are put into while others are
+    /// computed; without it they are taken afterwards.
+    fn rooms(&mut self, outputs: [Option<usize>; EMITS], row: usize, rows: usize) -> [Option<Room<'_>>; EMITS] {
+        let _ = (outputs, row, rows);
+        [const { None }; EMITS]
+    }
+
+    /// As [`Take::take`], for values that are in their room already, with nulls among them.
+    fn note(&mut self, k: usize, row: usize, values: &[f64]) {
+        let _ = (k, row, values);
+    }
+}
+
+impl<F: FnMut(usize, usize, &[f64])> Take for F {
+    fn take(&mut self, k: usize, row: usize, values: &[f64]) {
+        self(k, row, values);
+    }
+}
+
+/// Who takes the outputs.
+pub type Sink<'a> = &'a mut dyn Take;
 
 /// A block of rows x lanes.
 struct Block<'a, 's, 'n, V> {
@@ -176,7 +199,7 @@ struct Block<'a, 's, 'n, V> {
     share: usize,
     /// Rows of the run before this tile.
     before: usize,
-    sink: &'s mut dyn FnMut(usize, usize, &[f64]),
+    sink: &'s mut dyn Take,
     /// A recursion met a null where only the last row is wanted.
     torn: bool,
     lanes: PhantomData<V>,

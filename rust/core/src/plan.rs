@@ -10,6 +10,8 @@ use crate::graph::{Chain, Expr, Graph, Input, Op, Seed};
 
 /// Most operands of an instruction.
 pub const MAX_ARGS: usize = 6;
+/// Most outputs that an instruction hands out while it runs.
+pub const EMITS: usize = 2;
 /// Most recursive chains that run in one loop.
 pub const MAX_BANK: usize = 8;
 /// Marks a place that is counted from the start of the tile at hand, not of the block: a value that nobody
@@ -37,6 +39,8 @@ pub struct Instr {
     pub demand: u32,
     /// Rows before the tile that are computed again, because they are read back in time.
     pub again: u32,
+    /// Outputs that are handed out while this runs, and where they are read: each is finished, or its result.
+    pub emits: [Option<(usize, u32)>; EMITS],
 }
 
 /// One recursive instruction.
@@ -166,7 +170,8 @@ impl Plan {
 
 /// One entry of the schedule.
 enum Work {
-    Node(u32),
+    /// A node, and the outputs handed out meanwhile.
+    Node(u32, Vec<usize>),
     Bank(Vec<u32>),
     Emit(usize),
 }
@@ -208,6 +213,9 @@ impl<'a> Planner<'a> {
         };
         p.mark();
         p.schedule();
+        if p.front > 0 {
+            p.attach();
+        }
         p.beside = p.pairs().into_iter().filter_map(|(bank, link)| p.tiled(bank, link)).collect();
         p.uses.iter_mut().for_each(|u| u.demand = 0);
         p.mark();

@@ -15,6 +15,16 @@ pub(crate) trait Lanes: Copy {
     fn minus(a: Self, b: Self) -> Self;
     /// `s + k * (x - s)`, each operation rounded (never fused).
     fn step(s: Self, x: Self, k: Self) -> Self;
+    /// Copies values and makes NaN canonical, `past_cache` where nobody reads them soon; true if there is any.
+    ///
+    /// # Safety
+    /// `dst` must be valid for `values.len()` writes, and the CPU have the level of the type.
+    unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool;
+    /// As [`Lanes::copy`] for a line of the cache.
+    ///
+    /// # Safety
+    /// As [`Lanes::copy`]; `dst` is 64-byte aligned.
+    unsafe fn line(dst: *mut f64, x: &[f64; 8], past_cache: bool) -> bool;
 }
 
 /// For targets without an implementation of their own.
@@ -48,6 +58,17 @@ impl Lanes for Plain {
     fn step(s: Self, x: Self, k: Self) -> Self {
         Self(std::array::from_fn(|l| crate::primitives::recursive::step(s.0[l], x.0[l], k.0[l])))
     }
+
+    unsafe fn copy(dst: *mut f64, values: &[f64], _: bool) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { crate::block::store_f64(dst, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn line(dst: *mut f64, x: &[f64; 8], _: bool) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { crate::block::store_f64(dst, x) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -58,8 +79,8 @@ pub(crate) mod x86 {
         _mm256_blendv_pd, _mm256_castpd128_pd256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd,
         _mm256_loadu_pd, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd,
         _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
-        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_set1_pd,
-        _mm512_storeu_pd, _mm512_sub_pd,
+        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_stream_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_mul_pd,
+        _mm512_set1_pd, _mm512_storeu_pd, _mm512_stream_pd, _mm512_sub_pd,
     };
 
     /// One AVX-512 register.
@@ -95,6 +116,22 @@ pub(crate) mod x86 {
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm512_add_pd(s.0, _mm512_mul_pd(k.0, _mm512_sub_pd(x.0, s.0))) })
         }
+
+        unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
+            // SAFETY: the caller's promise.
+            unsafe { crate::block::store_f64_lines(dst, values, past_cache && !cfg!(miri)) }
+        }
+
+        #[inline(always)]
+        unsafe fn line(dst: *mut f64, x: &[f64; 8], past_cache: bool) -> bool {
+            unsafe {
+                let x = _mm512_loadu_pd(x.as_ptr());
+                let null = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x, x);
+                let x = _mm512_mask_mov_pd(x, null, _mm512_set1_pd(f64::NAN));
+                if past_cache { _mm512_stream_pd(dst, x) } else { _mm512_storeu_pd(dst, x) }
+                null != 0
+            }
+        }
     }
 
     /// One AVX register: the states of eight links fit into sixteen of them.
@@ -128,6 +165,27 @@ pub(crate) mod x86 {
         #[inline(always)]
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm256_add_pd(s.0, _mm256_mul_pd(k.0, _mm256_sub_pd(x.0, s.0))) })
+        }
+
+        unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
+            // SAFETY: the caller's promise.
+            unsafe { crate::cpu::store_avx2(dst, values, past_cache && !cfg!(miri)) }
+        }
+
+        #[inline(always)]
+        unsafe fn line(dst: *mut f64, x: &[f64; 8], past_cache: bool) -> bool {
+            let mut null = 0;
+            for half in [0, 4] {
+                unsafe {
+                    let x = _mm256_loadu_pd(x.as_ptr().add(half));
+                    let unknown = _mm256_cmp_pd::<_CMP_UNORD_Q>(x, x);
+                    let x = _mm256_blendv_pd(x, _mm256_set1_pd(f64::NAN), unknown);
+                    let dst = dst.add(half);
+                    if past_cache { _mm256_stream_pd(dst, x) } else { _mm256_storeu_pd(dst, x) }
+                    null |= _mm256_movemask_pd(unknown);
+                }
+            }
+            null != 0
         }
     }
 

@@ -105,7 +105,7 @@ impl Tile {
             let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only: self.last_only, marks: None };
             if self
                 .machine
-                .run_fresh(rows, self.last_only, windows.memory(first + L), &mut |k, _, values| put.take(k, 0, values))
+                .run_fresh(rows, self.last_only, windows.memory(first + L), &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values))
             {
                 return Ok(());
             }
@@ -119,7 +119,7 @@ impl Tile {
         let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only, marks };
         if resets.is_empty() {
             for last_only in [last_only, false] {
-                if self.machine.run_fresh(rows, last_only, &[], &mut |k, _, values| put.take(k, 0, values)) {
+                if self.machine.run_fresh(rows, last_only, &[], &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values)) {
                     break;
                 }
             }
@@ -132,7 +132,7 @@ impl Tile {
         let mut stops: Vec<usize> = resets.iter().map(|r| r.0).chain([rows]).collect();
         stops.dedup();
         for stop in stops {
-            self.machine.run(stop - from, false, &mut |k, _, values| {
+            self.machine.run(stop - from, false, &mut |k: usize, _: usize, values: &[f64]| {
                 if stop == rows || !last_only {
                     put.take(k, from, values);
                 }

@@ -2,9 +2,12 @@
 
 use super::links::TILE_LANES;
 use super::{Along, Block, LINE, Span, Width};
-use crate::plan::{Instr, Link, row_of};
+use crate::plan::{EMITS, Instr, Link, row_of};
 use crate::primitives::recursive::ChainState;
 use crate::simd::Lanes;
+
+/// Lines by which the output of an instruction is behind it: what was just computed is not in the cache yet.
+const BEHIND: usize = 6;
 
 /// Applies `f` to rows of equal length.
 macro_rules! zip {
@@ -54,6 +57,60 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
     }
 }
 
+impl<V: Lanes> Block<'_, '_, '_, V> {
+    /// Runs an instruction that waits for the divider, and hands out finished values line by line in between: the
+    /// memory is busy meanwhile.
+    #[inline(always)]
+    fn slow<const N: usize>(&mut self, i: &Instr, f: impl Fn(&mut [f64], [&[f64]; N])) {
+        let (dst, src, len) = self.places(i);
+        if i.emits == [None; EMITS] {
+            let (d, s) = self.slab.split(dst, src, len);
+            return f(d, s);
+        }
+        let Span { cursor, rows, .. } = self.span;
+        let again = len - rows;
+        if again > 0 {
+            let (d, s) = self.slab.split(dst, src, again);
+            f(d, s);
+        }
+        let (dst, src) = (dst + again, src.map(|s| s + again));
+        let own = i.emits.map(|e| e.is_some_and(|e| e.1 == i.dst));
+        let from = i.emits.map(|e| e.map_or(dst, |e| row_of(e.1, cursor)));
+        // Another place for what is not read there: a source must not be the result.
+        let other = std::array::from_fn::<_, EMITS, _>(|k| if from[k] == dst { src[0] } else { from[k] });
+        let mut rooms = self.sink.rooms(i.emits.map(|e| e.map(|e| e.0)), self.before, rows);
+        let (d, s, finished) = self.slab.split_more(dst, src, other, rows);
+        let lines = rows / LINE;
+        for line in 0..lines {
+            let (before, now) = d.as_chunks_mut::<LINE>().0.split_at_mut(line);
+            f(&mut now[0], s.map(|x| &x.as_chunks::<LINE>().0[line][..]));
+            for k in 0..EMITS {
+                let Some(room) = &mut rooms[k] else { continue };
+                if !own[k] {
+                    room.line::<V>(finished[k], line);
+                } else if line >= BEHIND {
+                    room.line::<V>(before.as_flattened(), line - BEHIND);
+                }
+            }
+        }
+        let rest = lines * LINE;
+        f(&mut d[rest..], s.map(|x| &x[rest..]));
+        let mut notes = [None; EMITS];
+        for ((note, room), from) in notes.iter_mut().zip(rooms).zip(from) {
+            *note = room.map(|mut room| room.finish::<V>(&self.slab.values()[from..from + rows]));
+        }
+        for ((emit, from), note) in i.emits.iter().zip(from).zip(notes) {
+            let Some((k, _)) = *emit else { continue };
+            let values = &self.slab.values()[from..from + rows];
+            match note {
+                Some(false) => {}
+                Some(true) => self.sink.note(k, self.before, values),
+                None => self.sink.take(k, self.before, values),
+            }
+        }
+    }
+}
+
 impl<V: Lanes> Width for Block<'_, '_, '_, V> {
     #[inline(always)]
     fn map1(&mut self, i: &Instr, f: impl Fn(f64) -> f64) {
@@ -84,18 +141,15 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
     #[inline(always)]
     fn map3(&mut self, i: &Instr, f: impl Fn(f64, f64, f64) -> f64) {
         if let Some((2, c)) = i.konst {
-            let (d, [a, b]) = self.views(i);
-            zip!(d, |x, y| f(x, y, c), a, b);
+            self.slow(i, |d, [a, b]| zip!(d, |x, y| f(x, y, c), a, b));
         } else {
-            let (d, [a, b, c]) = self.views(i);
-            zip!(d, f, a, b, c);
+            self.slow(i, |d, [a, b, c]| zip!(d, f, a, b, c));
         }
     }
 
     #[inline(always)]
     fn map4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> f64) {
-        let (out, [a, b, c, d]) = self.views(i);
-        zip!(out, |a, b, c, d| f([a, b, c, d]), a, b, c, d);
+        self.slow(i, |out, [a, b, c, d]| zip!(out, |a, b, c, d| f([a, b, c, d]), a, b, c, d));
     }
 
     #[inline(always)]
@@ -190,6 +244,7 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
         let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows - 1 } else { 0 };
         let from = (row_of(at, cursor) + skip) * lanes;
-        (self.sink)(k, self.before + skip, &self.slab.values()[from..from + (rows - skip) * lanes]);
+        let values = &self.slab.values()[from..from + (rows - skip) * lanes];
+        self.sink.take(k, self.before + skip, values);
     }
 }

@@ -1,7 +1,7 @@
 //! From ordered steps to instructions with places in the slab.
 
 use super::slots::Slots;
-use super::{Instr, Link, MAX_ARGS, Plan, Planner, Read, Slot, Step, Use, Work, tabled};
+use super::{EMITS, Instr, Link, MAX_ARGS, Plan, Planner, Read, Slot, Step, Use, Work, tabled};
 use crate::fuse::Step as Fused;
 use crate::graph::{Chain, Expr, Op};
 
@@ -32,7 +32,7 @@ impl Planner<'_> {
         }
         for (at, work) in self.order.iter().enumerate() {
             match work {
-                Work::Node(id) => {
+                Work::Node(id, emits) => {
                     let node = &self.nodes[*id as usize];
                     if !matches!(node.op, Op::Input(_)) {
                         let (dst, src) = self.place(*id, &mut plan, &mut slots, &mut place);
@@ -40,7 +40,11 @@ impl Planner<'_> {
                             place[t as usize] = slots.take(self.kept(t));
                             place[t as usize].base
                         });
-                        plan.steps.push(Step::Map(instr(node, (dst, dst2), &src, self.uses[*id as usize])));
+                        let mut instr = instr(node, (dst, dst2), &src, self.uses[*id as usize]);
+                        for (to, &k) in instr.emits.iter_mut().zip(emits) {
+                            *to = Some((k, source(&mut plan, &mut slots, &place, self.outputs[k])));
+                        }
+                        plan.steps.push(Step::Map(instr));
                     }
                 }
                 Work::Bank(ids) => {
@@ -97,7 +101,7 @@ impl Planner<'_> {
     pub(super) fn reads(&self, at: usize) -> Vec<u32> {
         let args = |id: &u32| self.nodes[*id as usize].args.clone();
         let exprs: Vec<Expr> = match &self.order[at] {
-            Work::Node(id) => args(id),
+            Work::Node(id, emits) => args(id).into_iter().chain(emits.iter().map(|&k| self.outputs[k])).collect(),
             Work::Bank(ids) => ids.iter().flat_map(args).collect(),
             Work::Emit(k) => vec![self.outputs[*k]],
         };
@@ -157,5 +161,5 @@ fn instr(node: &Fused, (dst, dst2): (u32, u32), src: &[u32], u: Use) -> Instr {
         Expr::Const(c) => Some((i as u8, c.get())),
         Expr::Node { .. } => None,
     });
-    Instr { op: node.op, dst, dst2, src: all, konst, demand: u.demand, again: u.again }
+    Instr { op: node.op, dst, dst2, src: all, konst, demand: u.demand, again: u.again, emits: [None; EMITS] }
 }

@@ -1,6 +1,8 @@
 //! The order of the steps, and which links run in one loop.
 
-use super::{MAX_BANK, Planner, Work, is_link, tabled};
+use std::collections::VecDeque;
+
+use super::{EMITS, MAX_BANK, Planner, Work, is_link, tabled};
 use crate::graph::{Expr, Op};
 
 impl Planner<'_> {
@@ -51,7 +53,7 @@ impl Planner<'_> {
             done[twin as usize] = true;
         }
         self.operands(id, done);
-        self.order.push(Work::Node(id));
+        self.order.push(Work::Node(id, Vec::new()));
     }
 
     pub(super) fn operands(&mut self, id: u32, done: &mut [bool]) {
@@ -60,6 +62,30 @@ impl Planner<'_> {
                 self.visit(id, done);
             }
         }
+    }
+
+    /// Lets steps that wait for the divider hand out what is finished meanwhile, their own result first.
+    pub(super) fn attach(&mut self) {
+        let mut waiting = VecDeque::new();
+        for work in std::mem::take(&mut self.order) {
+            match work {
+                Work::Emit(k) => match self.order.last_mut() {
+                    Some(Work::Node(id, emits)) if slow(self.nodes[*id as usize].op) && now(self.outputs[k], *id) => {
+                        if emits.len() == EMITS {
+                            waiting.extend(emits.pop());
+                        }
+                        emits.push(k);
+                    }
+                    _ => waiting.push_back(k),
+                },
+                Work::Node(id, mut emits) if slow(self.nodes[id as usize].op) => {
+                    emits.extend(waiting.drain(..EMITS.min(waiting.len())));
+                    self.order.push(Work::Node(id, emits));
+                }
+                other => self.order.push(other),
+            }
+        }
+        self.order.extend(waiting.into_iter().map(Work::Emit));
     }
 
     /// The two links whose difference this one reads, if it does.
@@ -112,4 +138,14 @@ impl Planner<'_> {
         let all = ids.iter().all(|&id| table(id) && start(id) <= start(link));
         (all && table(link) && start(ids[0]) == start(ids[1])).then_some(link)
     }
+}
+
+/// True for a step whose time is the divider's.
+fn slow(op: Op) -> bool {
+    matches!(op, Op::Ratio { .. } | Op::RatioAffine { .. } | Op::StdMerge { .. })
+}
+
+/// True if an output is the row just computed of node `id`.
+fn now(output: Expr, id: u32) -> bool {
+    matches!(output, Expr::Node { id: other, lag: 0 } if other == id)
 }

@@ -81,7 +81,7 @@ impl PanelStream {
         self.machine.wrap();
         if plain {
             self.fill_bars(bars);
-            self.machine.run(1, false, &mut |_, _, _| {});
+            self.machine.run(1, false, &mut |_: usize, _: usize, _: &[f64]| {});
             self.read(out);
             self.machine.advance(1);
             self.rows.iter_mut().for_each(|rows| *rows = rows.saturating_add(1));
@@ -97,7 +97,7 @@ impl PanelStream {
             .map(|lane| (lane, self.machine.lane_states(lane).collect()))
             .collect();
         self.fill(bars, times, extras);
-        self.machine.run(1, false, &mut |_, _, _| {});
+        self.machine.run(1, false, &mut |_: usize, _: usize, _: &[f64]| {});
         self.read(out);
         for (lane, before) in &absent {
             self.machine.undo_lane(*lane, before);
