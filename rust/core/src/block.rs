@@ -62,24 +62,34 @@ impl Slab {
         }
     }
 
-    /// As [`Slab::split`], with more sources.
+    /// Ranges to write and ranges to read; any may be empty.
     ///
     /// # Panics
-    /// As [`Slab::split`].
+    /// If a range leaves the slab, or one to write overlaps another: a bug in the plan.
     #[inline(always)]
-    pub fn split_more<const N: usize, const M: usize>(
+    pub fn views<const K: usize, const N: usize, const M: usize>(
         &mut self,
-        dst: usize,
-        src: [usize; N],
-        more: [usize; M],
-        len: usize,
-    ) -> (&mut [f64], [&[f64]; N], [&[f64]; M]) {
+        write: [Range<usize>; K],
+        read: [Range<usize>; N],
+        more: [Range<usize>; M],
+    ) -> ([&mut [f64]; K], [&[f64]; N], [&[f64]; M]) {
         let total = self.data.len() * 8;
-        assert!(more.iter().all(|&s| fits(s, len, total) && apart(s, dst, len)));
+        let inside = |r: &Range<usize>| r.start <= r.end && r.end <= total;
+        let away = |a: &Range<usize>, b: &Range<usize>| a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start;
+        assert!(write.iter().chain(&read).chain(&more).all(inside));
+        for (i, w) in write.iter().enumerate() {
+            assert!(write[..i].iter().chain(&read).chain(&more).all(|r| away(w, r)));
+        }
         let base = self.data.as_mut_ptr().cast::<f64>();
-        let (d, s) = self.split(dst, src, len);
-        // SAFETY: as in `split`, for the further sources (just asserted).
-        (d, s, unsafe { std::array::from_fn(|k| std::slice::from_raw_parts(base.add(more[k]).cast_const(), len)) })
+        // SAFETY: every range lies inside the slab, and none of the mutable ones meets another (both just asserted);
+        // the borrow of self outlives the slices.
+        unsafe {
+            (
+                write.map(|r| std::slice::from_raw_parts_mut(base.add(r.start), r.len())),
+                read.map(|r| std::slice::from_raw_parts(base.add(r.start).cast_const(), r.len())),
+                more.map(|r| std::slice::from_raw_parts(base.add(r.start).cast_const(), r.len())),
+            )
+        }
     }
 
     /// `len` values at each of `dst` to write, and at each of `src` to read; and `last_len` values at `last`
@@ -280,18 +290,20 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Puts line `line` of the output, NaN made canonical: the lines of memory come one after the other, and
-    /// begin up to a line later than those of `values`, which have to be there as far.
+    /// Puts the whole lines of memory that `values`, all that are there from the first row on, fill by now, NaN made
+    /// canonical.
     #[inline(always)]
-    pub(crate) fn line<V: Lanes>(&mut self, values: &[f64], line: usize) {
-        let from = self.head + line * 8;
-        if line != self.lines || from + 8 > values.len().min(self.len) {
-            return;
+    pub(crate) fn lines<V: Lanes>(&mut self, values: &[f64]) {
+        let values = &values[..values.len().min(self.len)];
+        let from = self.head + self.lines * 8;
+        let (lines, _) = values.get(from..).unwrap_or(&[]).as_chunks::<8>();
+        let mut null = false;
+        for (i, x) in lines.iter().enumerate() {
+            // SAFETY: inside the room, and aligned by the choice of `head`.
+            null |= unsafe { V::line(self.dst.add(from + i * 8), x, self.past_cache) };
         }
-        let Some(x) = values[from..].first_chunk::<8>() else { return };
-        // SAFETY: eight elements from `from` on are inside the room, and aligned by the choice of `head`.
-        self.null |= unsafe { V::line(self.dst.add(from), x, self.past_cache) };
-        self.lines += 1;
+        self.null |= null;
+        self.lines += lines.len();
     }
 
     /// Puts what is not there yet of `values`, all of them; true if there was a null among them.

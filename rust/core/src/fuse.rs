@@ -15,8 +15,12 @@ pub struct Step {
     pub twin: Option<u32>,
 }
 
-/// The steps of a graph, joined where that is possible.
-pub fn fuse(graph: &Graph, outputs: &[Expr]) -> Vec<Step> {
+/// Rows of the longest window that one step does as a whole.
+pub const SHORT: u32 = 31;
+
+/// The steps of a graph, joined where that is possible; with `short`, short windows too, which only the kernels for
+/// blocks of one series can do.
+pub fn fuse(graph: &Graph, outputs: &[Expr], short: bool) -> Vec<Step> {
     let mut steps: Vec<Step> =
         graph.nodes.iter().map(|n| Step { op: n.op, args: n.args.clone(), twin: None }).collect();
     let mut readers = count_readers(&steps, outputs);
@@ -25,7 +29,11 @@ pub fn fuse(graph: &Graph, outputs: &[Expr]) -> Vec<Step> {
             Expr::Node { id, lag: 0 } if readers[id as usize] == 1 => Some(id as usize),
             _ => None,
         };
-        if let Some((op, args)) = affine(&steps, id, single).or_else(|| deviation(&steps, id, single)) {
+        let window = |id: usize| if short { window(graph, id) } else { None };
+        let found = affine(&steps, id, single)
+            .or_else(|| deviation(&steps, id, single, window))
+            .or_else(|| mean(&steps, id, window));
+        if let Some((op, args)) = found {
             for x in &args {
                 if let Expr::Node { id, .. } = *x {
                     readers[id as usize] += 1;
@@ -75,13 +83,35 @@ fn affine(steps: &[Step], id: usize, single: impl Fn(Expr) -> Option<usize>) -> 
 }
 
 /// `sqrt(m2 * share)` where nothing else reads the variance.
-fn deviation(steps: &[Step], id: usize, single: impl Fn(Expr) -> Option<usize>) -> Option<(Op, Vec<Expr>)> {
+fn deviation(
+    steps: &[Step],
+    id: usize,
+    single: impl Fn(Expr) -> Option<usize>,
+    window: impl Fn(usize) -> Option<(Expr, u32)>,
+) -> Option<(Op, Vec<Expr>)> {
     let (Op::Sqrt, &[x]) = (steps[id].op, steps[id].args.as_slice()) else { return None };
     let var = &steps[single(x)?];
     let (Op::Mul, &[m2, Expr::Const(share)]) = (var.op, var.args.as_slice()) else { return None };
-    let merge = &steps[single(m2)?];
+    let m2 = single(m2)?;
+    let merge = &steps[m2];
+    if let Some((x, n)) = window(m2) {
+        return Some((Op::Spread { n, share }, vec![x]));
+    }
     let Op::M2Merge { c } = merge.op else { return None };
     Some((Op::StdMerge { c, share }, merge.args.clone()))
+}
+
+/// A mean over a short window.
+fn mean(steps: &[Step], id: usize, window: impl Fn(usize) -> Option<(Expr, u32)>) -> Option<(Op, Vec<Expr>)> {
+    let (Op::Half | Op::Merge { .. }, Some((x, n))) = (steps[id].op, window(id)) else { return None };
+    Some((Op::Mean { n }, vec![x]))
+}
+
+/// What node `id` is an aggregate of, if that is a short window. Where longer windows of the same values share their
+/// merges with it, none is done as a whole.
+fn window(graph: &Graph, id: usize) -> Option<(Expr, u32)> {
+    let &(x, n) = graph.windows.get(&(id as u32))?;
+    graph.windows.values().all(|&(other, n)| other != x || n <= SHORT).then_some((x, n))
 }
 
 /// Lets the merge of squared deviations compute the merge of means of the same parts along.
@@ -89,6 +119,11 @@ fn twins(steps: &mut [Step], outputs: &[Expr]) {
     let readers = count_readers(steps, outputs);
     for id in 0..steps.len() {
         if readers[id] == 0 {
+            continue;
+        }
+        if let Op::Spread { n, .. } = steps[id].op {
+            let mean = |k: &usize| steps[*k].op == Op::Mean { n } && steps[*k].args == steps[id].args;
+            steps[id].twin = (0..steps.len()).filter(|&k| readers[k] > 0).find(mean).map(|k| k as u32);
             continue;
         }
         let ((Op::M2Pair, &[older, newer]) | (Op::M2Merge { .. }, &[_, _, older, newer])) =

@@ -30,13 +30,15 @@ pub struct Graph {
     /// First thing that went wrong while building, if any: the builder methods do not fail, so that an
     /// indicator reads like its formula; whoever drives them takes the error out.
     pub error: Option<String>,
+    /// Which nodes are the mean, or the sum of squared deviations from it, of how many rows of what.
+    pub windows: HashMap<u32, (Expr, u32)>,
     index: HashMap<(Op, Vec<Expr>), u32>,
 }
 
 impl Graph {
     /// An empty graph.
     pub fn new(profile: Profile) -> Self {
-        Self { nodes: Vec::new(), extras: Vec::new(), profile, error: None, index: HashMap::new() }
+        Self { nodes: Vec::new(), extras: Vec::new(), profile, error: None, windows: HashMap::new(), index: HashMap::new() }
     }
 
     /// True in the `talib` profile.
@@ -243,7 +245,12 @@ impl Graph {
                 (dims[0].sqrt().unwrap_or(Dim::NONE), !dims[0].is_square())
             }
             Op::Abs | Op::Pos | Op::Tame | Op::MeanAbsDev { .. } | Op::Chain(_) | Op::CumSum => (dims[0], false),
-            Op::RatioAffine { .. } | Op::StdMerge { .. } | Op::Level { .. } | Op::Level0 => (Dim::Any, true),
+            Op::RatioAffine { .. }
+            | Op::StdMerge { .. }
+            | Op::Level { .. }
+            | Op::Level0
+            | Op::Mean { .. }
+            | Op::Spread { .. } => (Dim::Any, true),
             Op::Input(Input::Hour | Input::Weekday) | Op::Sign | Op::Log { .. } | Op::Sin { .. } | Op::Cos { .. } => {
                 (Dim::NONE, false)
             }
@@ -354,7 +361,13 @@ fn range(op: Op, r: &[(f64, f64)], dim: Dim) -> (f64, f64) {
         Op::CovPair => sym(0.5 * span(0) * span(2)),
         Op::CovMerge { c } => sym(r[0].1 + r[1].1 + span(2) * span(4) * c.get()),
         Op::MeanAbsDev { .. } => (0.0, span(0)),
-        Op::Chain(_) | Op::RatioAffine { .. } | Op::StdMerge { .. } | Op::Level { .. } | Op::Level0 => r[0],
+        Op::Chain(_)
+        | Op::RatioAffine { .. }
+        | Op::StdMerge { .. }
+        | Op::Level { .. }
+        | Op::Level0
+        | Op::Mean { .. }
+        | Op::Spread { .. } => r[0],
         Op::CumSum => (el::min(r[0].0 * MAX_ROWS, 0.0), el::max(r[0].1 * MAX_ROWS, 0.0)),
     }
 }

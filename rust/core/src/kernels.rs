@@ -4,8 +4,10 @@
 //! widths, a block of rows x S lanes ([`Block`]) and a single value ([`One`]), and for each CPU level.
 //! The order of operations inside a series is the same in all of them.
 
+mod hand;
 mod links;
 mod one;
+mod slide;
 mod wide;
 
 use std::marker::PhantomData;
@@ -30,6 +32,8 @@ trait Width {
     fn pair2(&mut self, i: &Instr, f: impl Fn(f64, f64) -> (f64, f64));
     fn pair4(&mut self, i: &Instr, f: impl Fn([f64; 4]) -> (f64, f64));
     fn mean_abs_dev(&mut self, i: &Instr, n: u32);
+    /// The mean of `n` rows, or with `share` their standard deviation (and their mean beside it).
+    fn slide(&mut self, i: &Instr, n: u32, share: Option<f64>);
     /// Runs a bank; `along` is a later link with its state that may run along. True if it did.
     fn bank(&mut self, links: &[Link], states: &mut [ChainState], along: Option<Along<'_>>) -> bool;
     fn emit(&mut self, k: usize, at: u32);
@@ -124,6 +128,8 @@ fn execute(w: &mut impl Width, plan: &Plan, states: &mut [ChainState], lanes: us
                     w.pair4(i, |[m2a, m2b, a, b]| (sl::m2_merge(m2a, m2b, a, b, c), sl::merge(a, b, share)));
                 }
             }
+            Op::Mean { n } => w.slide(i, n, None),
+            Op::Spread { n, share } => w.slide(i, n, Some(share.get())),
             // Inputs are written by the caller, links run in banks.
             Op::Input(_) | Op::Chain(_) | Op::CumSum => {}
         }

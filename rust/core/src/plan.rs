@@ -5,6 +5,8 @@ mod emit;
 mod order;
 mod slots;
 
+pub(crate) use demand::lead;
+
 use crate::fuse::{Step as Fused, fuse};
 use crate::graph::{Chain, Expr, Graph, Input, Op, Seed};
 
@@ -29,8 +31,10 @@ pub struct Instr {
     pub op: Op,
     /// Where the result goes.
     pub dst: u32,
-    /// Where the second result of a `Level` goes.
+    /// Where the second result of a `Level` or a `Spread` goes, if there is one.
     pub dst2: u32,
+    /// True if there is a second result.
+    pub twin: bool,
     /// Where the operands are.
     pub src: [u32; MAX_ARGS],
     /// The operand that is a constant, and its value. (Its slot holds the value too.)
@@ -197,7 +201,7 @@ impl<'a> Planner<'a> {
         // A tile shorter than its block has rows before it that were computed already. A value that forgets is a
         // function of the inputs, so that its last rows need not be kept: computed anew they have the same bits.
         let front = if tile < capacity && !keep_outputs { AGAIN } else { 0 };
-        let nodes = fuse(graph, outputs);
+        let nodes = fuse(graph, outputs, front > 0);
         let uses = vec![Use::default(); nodes.len()];
         let mut p = Self {
             graph,

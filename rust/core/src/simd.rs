@@ -1,8 +1,42 @@
 //! Lanes of f64 in registers, for the recursive steps of a tile of windows: the vectoriser keeps their
 //! states in memory otherwise. Each type is used only inside kernels compiled for its CPU level.
 
-/// One register's worth of the eight lanes of a tile.
-pub(crate) trait Lanes: Copy {
+/// What arithmetic is written in: one value, or a register of them. Each operation rounds.
+pub trait Real: Copy {
+    /// A constant.
+    fn of(x: f64) -> Self;
+    /// Sum.
+    fn plus(self, b: Self) -> Self;
+    /// Difference.
+    fn less(self, b: Self) -> Self;
+    /// Product.
+    fn times(self, b: Self) -> Self;
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn plus(self, b: Self) -> Self {
+        self + b
+    }
+
+    #[inline(always)]
+    fn less(self, b: Self) -> Self {
+        self - b
+    }
+
+    #[inline(always)]
+    fn times(self, b: Self) -> Self {
+        self * b
+    }
+}
+
+/// One register's worth of the eight lanes of a tile, or of the rows of a series.
+pub(crate) trait Lanes: Real {
     /// Lanes of the register: a divisor of 8.
     const WIDTH: usize;
     /// From memory; `lane` is a multiple of the width.
@@ -20,6 +54,10 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `dst` must be valid for `values.len()` writes, and the CPU have the level of the type.
     unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool;
+    /// [`crate::primitives::elementwise::sqrt`].
+    fn root(self) -> Self;
+    /// The values `rows` places before, where this register follows `before`; `rows` is 0..=`WIDTH`.
+    fn lagged(self, before: Self, rows: usize) -> Self;
     /// As [`Lanes::copy`] for a line of the cache.
     ///
     /// # Safety
@@ -30,6 +68,28 @@ pub(crate) trait Lanes: Copy {
 /// For targets without an implementation of their own.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain([f64; 2]);
+
+impl Real for Plain {
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        Self([x; 2])
+    }
+
+    #[inline(always)]
+    fn plus(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] + b.0[l]))
+    }
+
+    #[inline(always)]
+    fn less(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] - b.0[l]))
+    }
+
+    #[inline(always)]
+    fn times(self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] * b.0[l]))
+    }
+}
 
 impl Lanes for Plain {
     const WIDTH: usize = 2;
@@ -59,6 +119,20 @@ impl Lanes for Plain {
         Self(std::array::from_fn(|l| crate::primitives::recursive::step(s.0[l], x.0[l], k.0[l])))
     }
 
+    #[inline(always)]
+    fn root(self) -> Self {
+        Self(self.0.map(crate::primitives::elementwise::sqrt))
+    }
+
+    #[inline(always)]
+    fn lagged(self, before: Self, rows: usize) -> Self {
+        match rows {
+            0 => self,
+            1 => Self([before.0[1], self.0[0]]),
+            _ => before,
+        }
+    }
+
     unsafe fn copy(dst: *mut f64, values: &[f64], _: bool) -> bool {
         // SAFETY: the caller's promise.
         unsafe { crate::block::store_f64(dst, values) }
@@ -73,14 +147,14 @@ impl Lanes for Plain {
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
-    use super::Lanes;
+    use super::{Lanes, Real};
     use std::arch::x86_64::{
         __m256d, __m512d, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_UNORD_Q, _mm_loadu_pd, _mm256_add_pd, _mm256_and_pd,
         _mm256_blendv_pd, _mm256_castpd128_pd256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd,
         _mm256_loadu_pd, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd,
         _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
-        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_stream_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_mul_pd,
-        _mm512_set1_pd, _mm512_storeu_pd, _mm512_stream_pd, _mm512_sub_pd,
+        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_shuffle_pd, _mm256_sqrt_pd, _mm256_stream_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_max_pd, _mm512_mul_pd,
+        _mm512_permutex2var_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_set_epi64, _mm512_setzero_pd, _mm512_sqrt_pd, _mm512_storeu_pd, _mm512_stream_pd, _mm512_sub_pd,
     };
 
     /// One AVX-512 register.
@@ -89,6 +163,28 @@ pub(crate) mod x86 {
 
     // SAFETY, for every block below: the types are named only by the kernels compiled for AVX-512 or AVX2, which
     // run only where `cpu::level` found those; loads and stores stay inside their arrays.
+    impl Real for Avx512 {
+        #[inline(always)]
+        fn of(x: f64) -> Self {
+            Self(unsafe { _mm512_set1_pd(x) })
+        }
+
+        #[inline(always)]
+        fn plus(self, b: Self) -> Self {
+            Self(unsafe { _mm512_add_pd(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn less(self, b: Self) -> Self {
+            Self(unsafe { _mm512_sub_pd(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn times(self, b: Self) -> Self {
+            Self(unsafe { _mm512_mul_pd(self.0, b.0) })
+        }
+    }
+
     impl Lanes for Avx512 {
         const WIDTH: usize = 8;
 
@@ -117,6 +213,21 @@ pub(crate) mod x86 {
             Self(unsafe { _mm512_add_pd(s.0, _mm512_mul_pd(k.0, _mm512_sub_pd(x.0, s.0))) })
         }
 
+        #[inline(always)]
+        fn root(self) -> Self {
+            // The second operand where one is NaN, or both are zero.
+            Self(unsafe { _mm512_sqrt_pd(_mm512_max_pd(_mm512_setzero_pd(), self.0)) })
+        }
+
+        #[inline(always)]
+        fn lagged(self, before: Self, rows: usize) -> Self {
+            Self(unsafe {
+                let places = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+                let places = _mm512_add_epi64(places, _mm512_set1_epi64(8 - rows as i64));
+                _mm512_permutex2var_pd(before.0, places, self.0)
+            })
+        }
+
         unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
             // SAFETY: the caller's promise.
             unsafe { crate::block::store_f64_lines(dst, values, past_cache && !cfg!(miri)) }
@@ -137,6 +248,28 @@ pub(crate) mod x86 {
     /// One AVX register: the states of eight links fit into sixteen of them.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(__m256d);
+
+    impl Real for Avx2 {
+        #[inline(always)]
+        fn of(x: f64) -> Self {
+            Self(unsafe { _mm256_set1_pd(x) })
+        }
+
+        #[inline(always)]
+        fn plus(self, b: Self) -> Self {
+            Self(unsafe { _mm256_add_pd(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn less(self, b: Self) -> Self {
+            Self(unsafe { _mm256_sub_pd(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn times(self, b: Self) -> Self {
+            Self(unsafe { _mm256_mul_pd(self.0, b.0) })
+        }
+    }
 
     impl Lanes for Avx2 {
         const WIDTH: usize = 4;
@@ -165,6 +298,25 @@ pub(crate) mod x86 {
         #[inline(always)]
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm256_add_pd(s.0, _mm256_mul_pd(k.0, _mm256_sub_pd(x.0, s.0))) })
+        }
+
+        #[inline(always)]
+        fn root(self) -> Self {
+            Self(unsafe { _mm256_sqrt_pd(_mm256_max_pd(_mm256_setzero_pd(), self.0)) })
+        }
+
+        #[inline(always)]
+        fn lagged(self, before: Self, rows: usize) -> Self {
+            Self(unsafe {
+                let two = _mm256_permute2f128_pd::<0x21>(before.0, self.0);
+                match rows {
+                    0 => self.0,
+                    1 => _mm256_shuffle_pd::<0b0101>(two, self.0),
+                    2 => two,
+                    3 => _mm256_shuffle_pd::<0b0101>(before.0, two),
+                    _ => before.0,
+                }
+            })
         }
 
         unsafe fn copy(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {

@@ -137,6 +137,15 @@ pub enum Op {
     },
     /// Made by `fuse.rs` only: `M2Pair` and `Half` of the same two values in one pass.
     Level0,
+    /// Made by `fuse.rs` only: all merges of a mean over a short window in one pass.
+    Mean {
+        n: u32,
+    },
+    /// Made by `fuse.rs` only: all merges of a standard deviation over a short window in one pass.
+    Spread {
+        n: u32,
+        share: Num,
+    },
 }
 
 /// An operand: a constant, or a node read some rows back.

@@ -72,6 +72,12 @@ impl Width for One<'_> {
         self.set(i, sum * (1.0 / n as f64));
     }
 
+    /// Plans for single rows do their windows merge by merge.
+    #[inline(always)]
+    fn slide(&mut self, _: &Instr, _: u32, _: Option<f64>) {
+        debug_assert!(false, "a step of blocks");
+    }
+
     #[inline(always)]
     fn bank(&mut self, links: &[Link], states: &mut [ChainState], _: Option<Along<'_>>) -> bool {
         for (link, state) in links.iter().zip(states) {

@@ -1,13 +1,11 @@
 //! The instructions over a block of rows x lanes.
 
+use super::hand::{Handing, PIECE};
 use super::links::TILE_LANES;
 use super::{Along, Block, LINE, Span, Width};
 use crate::plan::{EMITS, Instr, Link, row_of};
 use crate::primitives::recursive::ChainState;
 use crate::simd::Lanes;
-
-/// Lines by which the output of an instruction is behind it: what was just computed is not in the cache yet.
-const BEHIND: usize = 6;
 
 /// Applies `f` to rows of equal length.
 macro_rules! zip {
@@ -23,7 +21,7 @@ macro_rules! zip {
 impl<V: Lanes> Block<'_, '_, '_, V> {
     /// (place of the result, places of the operands, values): what to read and write for `i`.
     #[inline(always)]
-    fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
+    pub(super) fn places<const N: usize>(&self, i: &Instr) -> (usize, [usize; N], usize) {
         let Span { cursor, rows, lanes, last_only, .. } = self.span;
         let skip = if last_only { rows.saturating_sub(i.demand as usize) } else { 0 };
         let at = |place: u32| (row_of(place, cursor) + skip - i.again as usize) * lanes;
@@ -67,47 +65,22 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
             let (d, s) = self.slab.split(dst, src, len);
             return f(d, s);
         }
-        let Span { cursor, rows, .. } = self.span;
-        let again = len - rows;
-        if again > 0 {
-            let (d, s) = self.slab.split(dst, src, again);
-            f(d, s);
+        let again = len - self.span.rows;
+        let (d, s) = self.slab.split(dst, src, again);
+        f(d, s);
+        let (dst, rows) = (dst + again, self.span.rows);
+        let mut hand = Handing::new(self.sink, i, self.span.cursor, self.before, rows);
+        let read = src.map(|s| s + again..s + again + rows);
+        let ([d], s, finished) = self.slab.views([dst..dst + rows], read, hand.finished());
+        let pieces = rows / PIECE;
+        for piece in 0..pieces {
+            let (before, now) = d.as_chunks_mut::<PIECE>().0.split_at_mut(piece);
+            f(&mut now[0], s.map(|x| &x.as_chunks::<PIECE>().0[piece][..]));
+            hand.piece::<V>(finished, before.as_flattened(), (piece + 1) * PIECE);
         }
-        let (dst, src) = (dst + again, src.map(|s| s + again));
-        let own = i.emits.map(|e| e.is_some_and(|e| e.1 == i.dst));
-        let from = i.emits.map(|e| e.map_or(dst, |e| row_of(e.1, cursor)));
-        // Another place for what is not read there: a source must not be the result.
-        let other = std::array::from_fn::<_, EMITS, _>(|k| if from[k] == dst { src[0] } else { from[k] });
-        let mut rooms = self.sink.rooms(i.emits.map(|e| e.map(|e| e.0)), self.before, rows);
-        let (d, s, finished) = self.slab.split_more(dst, src, other, rows);
-        let lines = rows / LINE;
-        for line in 0..lines {
-            let (before, now) = d.as_chunks_mut::<LINE>().0.split_at_mut(line);
-            f(&mut now[0], s.map(|x| &x.as_chunks::<LINE>().0[line][..]));
-            for k in 0..EMITS {
-                let Some(room) = &mut rooms[k] else { continue };
-                if !own[k] {
-                    room.line::<V>(finished[k], line);
-                } else if line >= BEHIND {
-                    room.line::<V>(before.as_flattened(), line - BEHIND);
-                }
-            }
-        }
-        let rest = lines * LINE;
-        f(&mut d[rest..], s.map(|x| &x[rest..]));
-        let mut notes = [None; EMITS];
-        for ((note, room), from) in notes.iter_mut().zip(rooms).zip(from) {
-            *note = room.map(|mut room| room.finish::<V>(&self.slab.values()[from..from + rows]));
-        }
-        for ((emit, from), note) in i.emits.iter().zip(from).zip(notes) {
-            let Some((k, _)) = *emit else { continue };
-            let values = &self.slab.values()[from..from + rows];
-            match note {
-                Some(false) => {}
-                Some(true) => self.sink.note(k, self.before, values),
-                None => self.sink.take(k, self.before, values),
-            }
-        }
+        f(&mut d[pieces * PIECE..], s.map(|x| &x[pieces * PIECE..]));
+        let done = hand.finish::<V>(self.slab);
+        done.tell(self.sink, self.slab, self.before);
     }
 }
 
@@ -196,6 +169,11 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
             zip!(out, |s: f64| s * share, sum);
             at += part;
         }
+    }
+
+    #[inline(always)]
+    fn slide(&mut self, i: &Instr, n: u32, share: Option<f64>) {
+        self.slide_any(i, n, share);
     }
 
     #[inline(always)]

@@ -32,7 +32,7 @@ impl Planner<'_> {
                 self.uses[id].again = again;
                 for (i, &arg) in node.args.iter().enumerate() {
                     let (id, lag) = if let Expr::Node { id, lag } = arg { (id as usize, lag) } else { continue };
-                    let deep = lag + again + if let (Op::MeanAbsDev { n }, 0) = (node.op, i) { n - 1 } else { 0 };
+                    let deep = lag + again + if i == 0 { lead(node.op) } else { 0 };
                     self.uses[id].history = self.uses[id].history.max(deep);
                 }
                 for (i, &arg) in node.args.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Planner<'_> {
                         Op::Chain(_) if self.beside.contains(&(id as u32)) => read(&mut self.uses, arg, 0, 0),
                         // A recursive step reads every row of its input, whatever is wanted of it.
                         Op::Chain(_) | Op::CumSum => read(&mut self.uses, arg, u32::MAX, 0),
-                        Op::MeanAbsDev { n } if i == 0 => read(&mut self.uses, arg, u.demand, n - 1),
+                        op if i == 0 => read(&mut self.uses, arg, u.demand, lead(op)),
                         _ => read(&mut self.uses, arg, u.demand, 0),
                     }
                 }
@@ -70,5 +70,15 @@ impl Planner<'_> {
     pub(super) fn kept(&self, id: u32) -> u32 {
         let u = self.uses[id as usize];
         if u.again > 0 { 0 } else { u.history }
+    }
+}
+
+/// Rows before its own that a step reads of its first operand.
+pub(crate) fn lead(op: Op) -> u32 {
+    match op {
+        Op::MeanAbsDev { n } => n - 1,
+        // It starts at a whole register.
+        Op::Mean { n } | Op::Spread { n, .. } => (n - 1).next_multiple_of(8),
+        _ => 0,
     }
 }

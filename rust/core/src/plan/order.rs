@@ -142,7 +142,7 @@ impl Planner<'_> {
 
 /// True for a step whose time is the divider's.
 fn slow(op: Op) -> bool {
-    matches!(op, Op::Ratio { .. } | Op::RatioAffine { .. } | Op::StdMerge { .. })
+    matches!(op, Op::Ratio { .. } | Op::RatioAffine { .. } | Op::StdMerge { .. } | Op::Spread { .. })
 }
 
 /// True if an output is the row just computed of node `id`.

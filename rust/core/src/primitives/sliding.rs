@@ -4,31 +4,32 @@
 //! high, older part first; this order is part of the numerics version.
 
 use crate::graph::{Expr, Graph, Num, Op};
+use crate::simd::Real;
 
 /// Mean of two equally long parts.
 #[inline(always)]
-pub fn half(a: f64, b: f64) -> f64 {
-    (a + b) * 0.5
+pub fn half<X: Real>(a: X, b: X) -> X {
+    a.plus(b).times(X::of(0.5))
 }
 
 /// Mean of two parts; `w` is the newer part's share. Keeps a constant exactly.
 #[inline(always)]
-pub fn merge(a: f64, b: f64, w: f64) -> f64 {
-    a + (b - a) * w
+pub fn merge<X: Real>(a: X, b: X, w: X) -> X {
+    a.plus(b.less(a).times(w))
 }
 
 /// Sum of squared deviations of two values.
 #[inline(always)]
-pub fn m2_pair(a: f64, b: f64) -> f64 {
-    let d = b - a;
-    d * d * 0.5
+pub fn m2_pair<X: Real>(a: X, b: X) -> X {
+    let d = b.less(a);
+    d.times(d).times(X::of(0.5))
 }
 
 /// Chan's merge of squared deviations; `c` = na nb / (na + nb). Never negative, 0 on a constant.
 #[inline(always)]
-pub fn m2_merge(m2a: f64, m2b: f64, ma: f64, mb: f64, c: f64) -> f64 {
-    let d = mb - ma;
-    m2a + m2b + d * d * c
+pub fn m2_merge<X: Real>(m2a: X, m2b: X, ma: X, mb: X, c: X) -> X {
+    let d = mb.less(ma);
+    m2a.plus(m2b).plus(d.times(d).times(c))
 }
 
 /// The last merge of a standard deviation.
@@ -94,7 +95,8 @@ impl Graph {
     pub fn mean(&mut self, x: impl Into<Expr>, n: u32) -> Expr {
         let x = x.into();
         let level = |g: &mut Self, k: u32| g.mean_level(x, k);
-        self.window(n, level, super::super::graph::Graph::lag, super::super::graph::Graph::mean_join).unwrap_or(x)
+        let mean = self.window(n, level, super::super::graph::Graph::lag, super::super::graph::Graph::mean_join);
+        self.note(mean.unwrap_or(x), x, n)
     }
 
     /// Variance over the last `n` rows; `ddof` 0 is the population's, 1 the sample's.
@@ -125,7 +127,10 @@ impl Graph {
             (g.mean_join((a.0, a.1.0), (b.0, b.1.0)), m2)
         };
         match self.window(n, level, shift, join) {
-            Some((_, m2)) => self.mul(m2, 1.0 / f64::from(n - ddof)),
+            Some((_, m2)) => {
+                self.note(m2, x, n);
+                self.mul(m2, 1.0 / f64::from(n - ddof))
+            }
             None => zero,
         }
     }
@@ -210,13 +215,26 @@ impl Graph {
         (0..k).fold(x, |m, i| self.join_lagged(Op::Half, m, 1 << i))
     }
 
+    /// Notes that `of` is an aggregate of `n` rows of `x`.
+    fn note(&mut self, of: Expr, x: Expr, n: u32) -> Expr {
+        if let (Expr::Node { id, lag: 0 }, true) = (of, n > 1) {
+            self.windows.insert(id, (x, n));
+        }
+        of
+    }
+
     fn mean_join(&mut self, older: Part<Expr>, newer: Part<Expr>) -> Expr {
-        let w = Num::new(f64::from(newer.0) / f64::from(older.0 + newer.0));
+        let w = Num::new(share(older.0, newer.0));
         self.push(Op::Merge { w }, vec![older.1, newer.1])
     }
 }
 
+/// The newer part's share of all rows.
+pub fn share(older: u32, newer: u32) -> f64 {
+    f64::from(newer) / f64::from(older + newer)
+}
+
 /// na nb / (na + nb).
-fn weight(na: u32, nb: u32) -> f64 {
+pub fn weight(na: u32, nb: u32) -> f64 {
     f64::from(na) * f64::from(nb) / f64::from(na + nb)
 }

@@ -1,0 +1,175 @@
+//! Means and standard deviations over short windows of one series, in registers: the merges of the steps of the graph
+//! that they stand for, in the same order, without a trip to memory after each.
+
+use super::hand::{Handing, PIECE};
+use super::{Block, LINE, Span};
+use crate::plan::{Instr, lead};
+use crate::primitives::sliding as sl;
+use crate::simd::Lanes;
+
+/// Levels of the longest window: 1, 2, 4, 8 and 16 rows.
+const LEVELS: usize = 5;
+/// Registers of the past that a level keeps: 16 rows of the narrowest.
+const PAST: usize = 8;
+
+/// The merges of a window of `n` rows, whose highest level is `K`; with `SPREAD` those of squared deviations too.
+struct Slide<V, const K: usize, const SPREAD: bool> {
+    n: u32,
+    /// Means of each level, latest first; and sums of squared deviations.
+    mean: [[V; PAST]; LEVELS],
+    m2: [[V; PAST]; LEVELS],
+    /// For the merge of each level's part with the newer ones: the weight of the deviation, the newer one's share.
+    weight: [V; LEVELS],
+    share: [V; LEVELS],
+}
+
+/// Registers that level `k` keeps.
+#[inline(always)]
+fn kept(k: usize, width: usize) -> usize {
+    ((1 << k) / width).clamp(1, PAST)
+}
+
+/// The values `rows` rows before `now`, of which the first `kept` of `past` are the registers before.
+#[inline(always)]
+fn lagged<V: Lanes>(now: V, past: &[V; PAST], kept: usize, rows: usize) -> V {
+    let (whole, part) = (rows / V::WIDTH, rows % V::WIDTH);
+    // Constant places, so that all stay in registers.
+    let (mut newer, mut older) = (now, past[0]);
+    for w in 1..PAST {
+        if w < kept && whole == w {
+            (newer, older) = (past[w - 1], past[w]);
+        }
+    }
+    if whole == kept {
+        newer = past[kept - 1];
+    }
+    if part == 0 { newer } else { newer.lagged(older, part) }
+}
+
+impl<V: Lanes, const K: usize, const SPREAD: bool> Slide<V, K, SPREAD> {
+    fn new(n: u32) -> Self {
+        let newer = |k: usize| n & ((1 << k) - 1);
+        let of = |k: usize, f: fn(u32, u32) -> f64| V::of(if newer(k) == 0 { 0.0 } else { f(1 << k, newer(k)) });
+        Self {
+            n,
+            mean: [[V::of(f64::NAN); PAST]; LEVELS],
+            m2: [[V::of(f64::NAN); PAST]; LEVELS],
+            weight: std::array::from_fn(|k| of(k, sl::weight)),
+            share: std::array::from_fn(|k| of(k, sl::share)),
+        }
+    }
+
+    /// Mean and sum of squared deviations of the windows that end in the rows of `x`.
+    #[inline(always)]
+    fn next(&mut self, x: V) -> (V, V) {
+        let mut done = (x, V::of(0.0));
+        let one = done;
+        let two = self.level::<0>(one, &mut done);
+        let four = self.level::<1>(two, &mut done);
+        let eight = if K >= 2 { self.level::<2>(four, &mut done) } else { four };
+        let sixteen = if K >= 3 { self.level::<3>(eight, &mut done) } else { eight };
+        if K >= 4 {
+            self.level::<4>(sixteen, &mut done);
+        }
+        done
+    }
+
+    /// Merges level `L` into what is `done`, where the window has it, and makes the next level.
+    #[inline(always)]
+    fn level<const L: usize>(&mut self, (mean, m2): (V, V), done: &mut (V, V)) -> (V, V) {
+        let (newer, kept) = ((self.n & ((1 << L) - 1)) as usize, kept(L, V::WIDTH));
+        if self.n >> L & 1 == 1 {
+            *done = if newer == 0 { (mean, m2) } else { self.join::<L>(newer, (mean, m2), *done) };
+        }
+        let mut next = (mean, m2);
+        if L < K {
+            let older = lagged(mean, &self.mean[L], kept, 1 << L);
+            next.0 = sl::half(older, mean);
+            if SPREAD && L == 0 {
+                next.1 = sl::m2_pair(older, mean);
+            } else if SPREAD {
+                let weight = V::of(f64::from(1_u32 << L) * 0.5);
+                next.1 = sl::m2_merge(lagged(m2, &self.m2[L], kept, 1 << L), m2, older, mean, weight);
+            }
+        }
+        for p in (1..PAST).rev() {
+            if p < kept {
+                self.mean[L][p] = self.mean[L][p - 1];
+                self.m2[L][p] = self.m2[L][p - 1];
+            }
+        }
+        (self.mean[L][0], self.m2[L][0]) = (mean, m2);
+        next
+    }
+
+    /// Merges level `L` of the rows before the last `newer` with these.
+    #[inline(always)]
+    fn join<const L: usize>(&self, newer: usize, (mean, m2): (V, V), done: (V, V)) -> (V, V) {
+        let kept = kept(L, V::WIDTH);
+        let older = lagged(mean, &self.mean[L], kept, newer);
+        let joined = sl::merge(older, done.0, self.share[L]);
+        if !SPREAD {
+            return (joined, done.1);
+        }
+        let older_m2 = lagged(m2, &self.m2[L], kept, newer);
+        (joined, sl::m2_merge(older_m2, done.1, older, done.0, self.weight[L]))
+    }
+}
+
+impl<V: Lanes> Block<'_, '_, '_, V> {
+    /// The mean of `n` rows of one series, or with `share` their standard deviation, and their mean beside it.
+    #[inline(always)]
+    pub(super) fn slide_any(&mut self, i: &Instr, n: u32, share: Option<f64>) {
+        match (n.ilog2(), share) {
+            (0 | 1, None) => self.slide_of::<1, false>(i, n, 0.0),
+            (2, None) => self.slide_of::<2, false>(i, n, 0.0),
+            (3, None) => self.slide_of::<3, false>(i, n, 0.0),
+            (_, None) => self.slide_of::<4, false>(i, n, 0.0),
+            (0 | 1, Some(share)) => self.slide_of::<1, true>(i, n, share),
+            (2, Some(share)) => self.slide_of::<2, true>(i, n, share),
+            (3, Some(share)) => self.slide_of::<3, true>(i, n, share),
+            (_, Some(share)) => self.slide_of::<4, true>(i, n, share),
+        }
+    }
+
+    #[inline(always)]
+    fn slide_of<const K: usize, const SPREAD: bool>(&mut self, i: &Instr, n: u32, share: f64) {
+        let Span { rows, cursor, .. } = self.span;
+        let (dst, [src], len) = self.places(i);
+        let (ahead, again) = (lead(i.op) as usize, len - rows);
+        // Whole registers: the room behind a slot is there for that.
+        let all = len.next_multiple_of(LINE);
+        let beside = if i.twin { self.row(i.dst2) + dst - self.row(i.dst) } else { 0 };
+        let write = [dst..dst + all, beside..beside + if i.twin { all } else { 0 }];
+        let mut hand = Handing::new(self.sink, i, cursor, self.before, rows);
+        let ([out, means], [x], finished) = self.slab.views(write, [src - ahead..src + all], hand.finished());
+        let (x, out) = (x.as_chunks::<LINE>().0, out.as_chunks_mut::<LINE>().0);
+        let means = means.as_chunks_mut::<LINE>().0;
+        let mut slide = Slide::<V, K, SPREAD>::new(n);
+        let (first, x) = x.split_at(ahead / LINE);
+        for x in first {
+            for lane in (0..LINE).step_by(V::WIDTH) {
+                let _ = slide.next(V::load(x, lane));
+            }
+        }
+        let share = V::of(share);
+        for (r, x) in x.iter().enumerate() {
+            for lane in (0..LINE).step_by(V::WIDTH) {
+                let (mean, m2) = slide.next(V::load(x, lane));
+                let value = if SPREAD { m2.times(share).root() } else { mean };
+                value.store(&mut out[r], lane);
+                if SPREAD && let Some(means) = means.get_mut(r) {
+                    mean.store(means, lane);
+                }
+            }
+            if (r + 1) % (PIECE / LINE) == 0
+                && let Some(until) = ((r + 1) * LINE).checked_sub(again)
+            {
+                let before = &out[again / LINE..(r + 1 - PIECE / LINE).max(again / LINE)];
+                hand.piece::<V>(finished, before.as_flattened(), until.min(rows));
+            }
+        }
+        let done = hand.finish::<V>(self.slab);
+        done.tell(self.sink, self.slab, self.before);
+    }
+}
