@@ -76,9 +76,10 @@ impl Slab {
         let total = self.data.len() * 8;
         let inside = |r: &Range<usize>| r.start <= r.end && r.end <= total;
         let away = |a: &Range<usize>, b: &Range<usize>| a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start;
-        assert!(write.iter().chain(&read).chain(&more).all(inside));
+        assert!(write.iter().all(inside) & read.iter().all(inside) & more.iter().all(inside));
         for (i, w) in write.iter().enumerate() {
-            assert!(write[..i].iter().chain(&read).chain(&more).all(|r| away(w, r)));
+            let alone = |r: &Range<usize>| away(w, r);
+            assert!(write[..i].iter().all(alone) & read.iter().all(alone) & more.iter().all(alone));
         }
         let base = self.data.as_mut_ptr().cast::<f64>();
         // SAFETY: every range lies inside the slab, and none of the mutable ones meets another (both just asserted);

@@ -7,6 +7,7 @@ mod slots;
 
 pub(crate) use demand::lead;
 
+use crate::cpu::Level;
 use crate::fuse::{Step as Fused, fuse};
 use crate::graph::{Chain, Expr, Graph, Input, Op, Seed};
 
@@ -201,7 +202,7 @@ impl<'a> Planner<'a> {
         // A tile shorter than its block has rows before it that were computed already. A value that forgets is a
         // function of the inputs, so that its last rows need not be kept: computed anew they have the same bits.
         let front = if tile < capacity && !keep_outputs { AGAIN } else { 0 };
-        let nodes = fuse(graph, outputs, front > 0);
+        let nodes = fuse(graph, outputs, false);
         let uses = vec![Use::default(); nodes.len()];
         let mut p = Self {
             graph,
@@ -216,6 +217,9 @@ impl<'a> Planner<'a> {
             front,
         };
         p.mark();
+        if front > 0 {
+            p.shorten(crate::cpu::level() == Level::Avx512);
+        }
         p.schedule();
         if p.front > 0 {
             p.attach();

@@ -1,6 +1,7 @@
 //! What is read of each step: which are live, how far back, and how many trailing rows.
 
 use super::{Planner, Use};
+use crate::fuse::fuse;
 use crate::graph::{Expr, Op};
 
 impl Planner<'_> {
@@ -54,6 +55,26 @@ impl Planner<'_> {
                 for id in [id, twin] {
                     (self.uses[id].demand, self.uses[id].history) = (demand, history);
                 }
+            }
+        }
+    }
+
+    /// Does short windows in one step each, if `wanted`. Either way the same history is kept, so that a state can be
+    /// taken up by a CPU that does the other.
+    pub(super) fn shorten(&mut self, wanted: bool) {
+        let mut other = fuse(self.graph, self.outputs, true);
+        let mut now = false;
+        loop {
+            std::mem::swap(&mut self.nodes, &mut other);
+            now = !now;
+            let before = std::mem::replace(&mut self.uses, vec![Use::default(); self.nodes.len()]);
+            for (u, b) in self.uses.iter_mut().zip(&before) {
+                u.history = b.history;
+            }
+            self.mark();
+            let same = self.uses.iter().zip(&before).all(|(u, b)| u.history == b.history);
+            if same && now == wanted {
+                return;
             }
         }
     }

@@ -20,14 +20,6 @@ impl Planner<'_> {
         let deepest = live.iter().map(|&id| depth[id as usize]).max().unwrap_or(0);
         let mut done = vec![false; n];
         for d in 0..=deepest {
-            for (k, &x) in self.outputs.iter().enumerate() {
-                if let Expr::Node { id, .. } = x
-                    && depth[id as usize] == d
-                {
-                    self.visit(id, &mut done);
-                    self.order.push(Work::Emit(k));
-                }
-            }
             let links: Vec<u32> = live
                 .iter()
                 .copied()
@@ -39,6 +31,14 @@ impl Planner<'_> {
             }
             let links = self.along_first(links, &live);
             self.order.extend(links.chunks(MAX_BANK).map(|ids| Work::Bank(ids.to_vec())));
+            for (k, &x) in self.outputs.iter().enumerate() {
+                if let Expr::Node { id, .. } = x
+                    && depth[id as usize] == d
+                {
+                    self.visit(id, &mut done);
+                    self.order.push(Work::Emit(k));
+                }
+            }
         }
     }
 
