@@ -97,7 +97,10 @@ fn main() {
     };
     if wanted("batch") {
         println!("first  {:6.2} ns/bar", best(1, &mut run) * 1e9 / n as f64);
-        println!("batch  {:6.2} ns/bar", best(std::env::var("RUNS").map_or(30, |x| x.parse().unwrap_or(30)), &mut run) * 1e9 / n as f64);
+        println!(
+            "batch  {:6.2} ns/bar",
+            best(std::env::var("RUNS").map_or(30, |x| x.parse().unwrap_or(30)), &mut run) * 1e9 / n as f64
+        );
     }
     if wanted("window") {
         time_windows(&fs, &cols);

@@ -233,15 +233,8 @@ pub fn compute<T: Element>(
             machine.reset();
             let (fault, warmup) = (fs.fault(), fs.warmup());
             let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault, warmup, start: 0 };
-            let done = run_series(
-                &mut machine,
-                &mut desk,
-                bars,
-                s,
-                (policy, &mut Clock::default()),
-                fs.extras(),
-                &mut writer,
-            );
+            let done =
+                run_series(&mut machine, &mut desk, bars, s, (policy, &mut Clock::default()), fs.extras(), &mut writer);
             if let Err(e) = done {
                 error = Some(first(error, e));
             }
@@ -304,15 +297,7 @@ pub fn resume<T: Element>(
     let mut clock = running.clock;
     let (fault, warmup) = (None, fs.warmup());
     let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault, warmup, start: 0 };
-    let done = run_series(
-        &mut machine,
-        &mut Desk::new(),
-        bars,
-        series,
-        (policy, &mut clock),
-        fs.extras(),
-        &mut writer,
-    );
+    let done = run_series(&mut machine, &mut Desk::new(), bars, series, (policy, &mut clock), fs.extras(), &mut writer);
     if done.is_ok() {
         running.state = Some(machine.save());
         running.clock = clock;

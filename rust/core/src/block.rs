@@ -75,7 +75,8 @@ impl Slab {
     ) -> ([&mut [f64]; K], [&[f64]; N], [&[f64]; M]) {
         let total = self.data.len() * 8;
         let inside = |r: &Range<usize>| r.start <= r.end && r.end <= total;
-        let away = |a: &Range<usize>, b: &Range<usize>| a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start;
+        let away =
+            |a: &Range<usize>, b: &Range<usize>| a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start;
         assert!(write.iter().all(inside) & read.iter().all(inside) & more.iter().all(inside));
         for (i, w) in write.iter().enumerate() {
             let alone = |r: &Range<usize>| away(w, r);

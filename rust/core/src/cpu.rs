@@ -73,7 +73,20 @@ pub(crate) fn dispatch(
     span: Span<'_>,
     sink: Sink<'_>,
 ) -> bool {
-    match level() {
+    dispatch_to(level(), plan, slab, states, span, sink)
+}
+
+/// As [`dispatch`], to a level that this CPU has; to the baseline otherwise.
+#[inline]
+pub(crate) fn dispatch_to(
+    level: Level,
+    plan: &Plan,
+    slab: &mut Slab,
+    states: &mut [ChainState],
+    span: Span<'_>,
+    sink: Sink<'_>,
+) -> bool {
+    match level {
         // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { block_avx512(plan, slab, states, span, sink) },
@@ -108,11 +121,7 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
 pub(crate) unsafe fn store_avx2(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        if past_cache {
-            crate::block::store_f64_past_cache(dst, values)
-        } else {
-            crate::block::store_f64(dst, values)
-        }
+        if past_cache { crate::block::store_f64_past_cache(dst, values) } else { crate::block::store_f64(dst, values) }
     }
 }
 

@@ -16,9 +16,9 @@ use crate::plan::Plan;
 /// Version of the arithmetic. Any change of a single output bit, for any input, is a new number.
 pub const NUMERICS_VERSION: u32 = 1;
 /// Rows of a block of one long series: fastest in measurements of 256 to 4,096.
-pub const BLOCK_ROWS: usize = 512;
+pub const BLOCK_ROWS: usize = 1152;
 /// Rows of a tile: what passes through all instructions together should fit in the first-level cache.
-pub const TILE_ROWS: usize = 256;
+pub const TILE_ROWS: usize = 384;
 /// Rows of slack of a stream.
 pub const STREAM_ROWS: usize = 16;
 /// Idle machines kept per feature set.

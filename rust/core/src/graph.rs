@@ -38,7 +38,14 @@ pub struct Graph {
 impl Graph {
     /// An empty graph.
     pub fn new(profile: Profile) -> Self {
-        Self { nodes: Vec::new(), extras: Vec::new(), profile, error: None, windows: HashMap::new(), index: HashMap::new() }
+        Self {
+            nodes: Vec::new(),
+            extras: Vec::new(),
+            profile,
+            error: None,
+            windows: HashMap::new(),
+            index: HashMap::new(),
+        }
     }
 
     /// True in the `talib` profile.

@@ -95,6 +95,14 @@ impl Machine {
         self.run_span(rows, last_only, true, ([next, &[], &[], &[], &[]], sink))
     }
 
+    /// As [`Machine::run`] for all rows, with the kernels of one level.
+    #[cfg(test)]
+    pub(crate) fn run_at(&mut self, level: crate::cpu::Level, rows: usize, sink: Sink<'_>) {
+        let next = Next::default();
+        let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only: false, fresh: false, next };
+        crate::cpu::dispatch_to(level, &self.plan, &mut self.slab, &mut self.states, span, sink);
+    }
+
     fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, (next, sink): (Next<'_>, Sink<'_>)) -> bool {
         let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only, fresh, next };
         run_block(&self.plan, &mut self.slab, &mut self.states, span, sink)

@@ -152,19 +152,30 @@ struct Use {
 impl Plan {
     /// Plans `outputs` for rows that come one by one, `capacity` of them before the history moves.
     pub fn new(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, capacity), true).finish(false)
+        Planner::new(graph, outputs, (capacity, capacity), true, false).finish(false)
     }
 
     /// As [`Plan::new`] for many lanes: values that nobody reads back in time share one row, and stay in the
     /// caches.
     pub fn wide(graph: &Graph, outputs: &[Expr], capacity: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, 1), true).finish(true)
+        Planner::new(graph, outputs, (capacity, 1), true, false).finish(true)
     }
 
     /// Plans `outputs` for blocks of up to `capacity` rows, computed in tiles of `tile`, for callers that take
     /// every output as it is emitted: its memory is used again at once, and [`Plan::outputs`] says nothing.
     pub fn emitting(graph: &Graph, outputs: &[Expr], capacity: usize, tile: usize) -> Self {
-        Planner::new(graph, outputs, (capacity, tile), false).finish(true)
+        // Only these registers hold all levels of a window.
+        Self::emitting_with(graph, outputs, (capacity, tile), crate::cpu::level() == Level::Avx512)
+    }
+
+    /// As [`Plan::emitting`]; with `short`, short windows are one step each. The state is the same either way.
+    pub(crate) fn emitting_with(
+        graph: &Graph,
+        outputs: &[Expr],
+        (capacity, tile): (usize, usize),
+        short: bool,
+    ) -> Self {
+        Planner::new(graph, outputs, (capacity, tile), false, short).finish(true)
     }
 
     /// Rows of history over all slots: what a state keeps per series, beside the links.
@@ -198,7 +209,13 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, outputs: &'a [Expr], (capacity, tile): (usize, usize), keep_outputs: bool) -> Self {
+    fn new(
+        graph: &'a Graph,
+        outputs: &'a [Expr],
+        (capacity, tile): (usize, usize),
+        keep_outputs: bool,
+        short: bool,
+    ) -> Self {
         // A tile shorter than its block has rows before it that were computed already. A value that forgets is a
         // function of the inputs, so that its last rows need not be kept: computed anew they have the same bits.
         let front = if tile < capacity && !keep_outputs { AGAIN } else { 0 };
@@ -218,7 +235,7 @@ impl<'a> Planner<'a> {
         };
         p.mark();
         if front > 0 {
-            p.shorten(crate::cpu::level() == Level::Avx512);
+            p.shorten(short);
         }
         p.schedule();
         if p.front > 0 {

@@ -152,9 +152,11 @@ pub(crate) mod x86 {
         __m256d, __m512d, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_UNORD_Q, _mm_loadu_pd, _mm256_add_pd, _mm256_and_pd,
         _mm256_blendv_pd, _mm256_castpd128_pd256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd,
         _mm256_loadu_pd, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd,
-        _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
-        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm256_shuffle_pd, _mm256_sqrt_pd, _mm256_stream_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_max_pd, _mm512_mul_pd,
-        _mm512_permutex2var_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_set_epi64, _mm512_setzero_pd, _mm512_sqrt_pd, _mm512_storeu_pd, _mm512_stream_pd, _mm512_sub_pd,
+        _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_shuffle_pd,
+        _mm256_sqrt_pd, _mm256_storeu_pd, _mm256_stream_pd, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd,
+        _mm512_add_epi64, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_mov_pd, _mm512_max_pd,
+        _mm512_mul_pd, _mm512_permutex2var_pd, _mm512_set_epi64, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_pd,
+        _mm512_sqrt_pd, _mm512_storeu_pd, _mm512_stream_pd, _mm512_sub_pd,
     };
 
     /// One AVX-512 register.
@@ -239,7 +241,11 @@ pub(crate) mod x86 {
                 let x = _mm512_loadu_pd(x.as_ptr());
                 let null = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x, x);
                 let x = _mm512_mask_mov_pd(x, null, _mm512_set1_pd(f64::NAN));
-                if past_cache { _mm512_stream_pd(dst, x) } else { _mm512_storeu_pd(dst, x) }
+                if past_cache {
+                    _mm512_stream_pd(dst, x)
+                } else {
+                    _mm512_storeu_pd(dst, x)
+                }
                 null != 0
             }
         }
@@ -333,7 +339,11 @@ pub(crate) mod x86 {
                     let unknown = _mm256_cmp_pd::<_CMP_UNORD_Q>(x, x);
                     let x = _mm256_blendv_pd(x, _mm256_set1_pd(f64::NAN), unknown);
                     let dst = dst.add(half);
-                    if past_cache { _mm256_stream_pd(dst, x) } else { _mm256_storeu_pd(dst, x) }
+                    if past_cache {
+                        _mm256_stream_pd(dst, x)
+                    } else {
+                        _mm256_storeu_pd(dst, x)
+                    }
                     null |= _mm256_movemask_pd(unknown);
                 }
             }

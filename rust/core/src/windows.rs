@@ -103,10 +103,12 @@ impl Tile {
         let rows = windows.rows();
         if self.fill_good(fs, windows, first) {
             let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only: self.last_only, marks: None };
-            if self
-                .machine
-                .run_fresh(rows, self.last_only, windows.memory(first + L), &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values))
-            {
+            if self.machine.run_fresh(
+                rows,
+                self.last_only,
+                windows.memory(first + L),
+                &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values),
+            ) {
                 return Ok(());
             }
         }
@@ -119,7 +121,10 @@ impl Tile {
         let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only, marks };
         if resets.is_empty() {
             for last_only in [last_only, false] {
-                if self.machine.run_fresh(rows, last_only, &[], &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values)) {
+                if self
+                    .machine
+                    .run_fresh(rows, last_only, &[], &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values))
+                {
                     break;
                 }
             }

@@ -173,3 +173,89 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         done.tell(self.sink, self.slab, self.before);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::cpu::{Level, best};
+    use crate::expr;
+    use crate::graph::{Expr, Graph, Op, Profile};
+    use crate::machine::Machine;
+    use crate::plan::{Plan, Step};
+
+    const SETS: [&[&str]; 4] = [
+        &["sma(2)", "sma(3)", "volatility(5)", "bb(7,2).pct", "sma(10)"],
+        &["sma(11)", "bb(16,2).pct", "volatility(20)", "bb(20,2).width", "volume_ratio(20)"],
+        &["bb(31,2).pct", "sma(30)", "volatility(27,ddof=1)", "a = lag(sma(13), 100)", "b = lag(sma(14), 20)"],
+        // A longer window of the same values: none is short then.
+        &["sma(20)", "sma(50)", "bb(20,2).pct"],
+    ];
+
+    fn plan(specs: &[&str], short: bool) -> Arc<Plan> {
+        let specs: Vec<String> = specs.iter().map(|s| (*s).to_owned()).collect();
+        let mut graph = Graph::new(Profile::Safe);
+        let features = expr::build(&mut graph, &specs).unwrap_or_else(|e| panic!("{specs:?}: {e}"));
+        let outputs: Vec<Expr> = features.iter().map(|f| f.expr).collect();
+        Arc::new(Plan::emitting_with(&graph, &outputs, (192, 96), short))
+    }
+
+    /// Bits of all outputs, output after output, of `total` rows in runs of `part`.
+    fn run(plan: &Arc<Plan>, level: Level, total: usize, part: usize) -> Vec<Vec<u64>> {
+        let mut machine = Machine::new(Arc::clone(plan), 1);
+        let mut out = vec![Vec::new(); plan.outputs.len()];
+        let mut at = 0;
+        while at < total {
+            machine.wrap();
+            let n = part.min(total - at).min(machine.room());
+            for k in 0..plan.inputs.len() {
+                let input = machine.input(k, n);
+                for (i, x) in input.iter_mut().enumerate() {
+                    let r = (at + i) as f64;
+                    let price = 100.0 + 7.0 * libm::sin(r * 0.37) + 3.0 * libm::cos(r * 1.9) + k as f64;
+                    let frozen = (220..300).contains(&(at + i));
+                    let null = (at + i) % 171 == 150;
+                    *x = if null {
+                        f64::NAN
+                    } else if frozen {
+                        100.1
+                    } else {
+                        price
+                    };
+                }
+            }
+            machine.run_at(level, n, &mut |k: usize, _: usize, values: &[f64]| {
+                out[k].extend(values.iter().map(|x| if x == x { x.to_bits() } else { 0 }));
+            });
+            machine.advance(n);
+            at += n;
+        }
+        out
+    }
+
+    #[test]
+    fn short_windows_have_the_bits_of_their_merges() {
+        for specs in SETS {
+            let [long, short] = [false, true].map(|short| plan(specs, short));
+            let oracle = run(&long, Level::Baseline, 700, 192);
+            for level in [Level::Baseline, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= best()) {
+                for part in [1, 7, 64, 96, 100, 192] {
+                    assert_eq!(run(&long, level, 700, part), oracle, "{specs:?} {level:?} {part}");
+                    assert_eq!(run(&short, level, 700, part), oracle, "short, {specs:?} {level:?} {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_is_the_same_either_way() {
+        for specs in SETS {
+            let [long, short] = [false, true].map(|short| plan(specs, short));
+            let kept = |plan: &Plan| plan.slots.iter().map(|s| s.history).collect::<Vec<_>>();
+            assert_eq!(kept(&long), kept(&short), "{specs:?}");
+            let slides = |s: &Step| matches!(s, Step::Map(i) if matches!(i.op, Op::Mean { .. } | Op::Spread { .. }));
+            assert!(!long.steps.iter().any(slides));
+            assert_eq!(short.steps.iter().any(slides), specs != SETS[3], "{specs:?}");
+        }
+    }
+}

@@ -161,5 +161,15 @@ fn instr(node: &Fused, (dst, dst2): (u32, u32), src: &[u32], u: Use) -> Instr {
         Expr::Const(c) => Some((i as u8, c.get())),
         Expr::Node { .. } => None,
     });
-    Instr { op: node.op, dst, dst2, twin: node.twin.is_some(), src: all, konst, demand: u.demand, again: u.again, emits: [None; EMITS] }
+    Instr {
+        op: node.op,
+        dst,
+        dst2,
+        twin: node.twin.is_some(),
+        src: all,
+        konst,
+        demand: u.demand,
+        again: u.again,
+        emits: [None; EMITS],
+    }
 }

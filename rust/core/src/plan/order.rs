@@ -31,9 +31,12 @@ impl Planner<'_> {
             }
             let links = self.along_first(links, &live);
             self.order.extend(links.chunks(MAX_BANK).map(|ids| Work::Bank(ids.to_vec())));
+        }
+        // Those that do not wait for the divider first: they go out while the others do.
+        for wait in [false, true] {
             for (k, &x) in self.outputs.iter().enumerate() {
                 if let Expr::Node { id, .. } = x
-                    && depth[id as usize] == d
+                    && slow(self.nodes[id as usize].op) == wait
                 {
                     self.visit(id, &mut done);
                     self.order.push(Work::Emit(k));
