@@ -94,7 +94,7 @@ fn deviation(
     let (Op::Mul, &[m2, Expr::Const(share)]) = (var.op, var.args.as_slice()) else { return None };
     let m2 = single(m2)?;
     let merge = &steps[m2];
-    if let Some((x, n)) = window(m2) {
+    if let (Op::M2Pair | Op::M2Merge { .. }, Some((x, n))) = (merge.op, window(m2)) {
         return Some((Op::Spread { n, share }, vec![x]));
     }
     let Op::M2Merge { c } = merge.op else { return None };

@@ -186,7 +186,7 @@ mod tests {
 
     const SETS: [&[&str]; 4] = [
         &["sma(2)", "sma(3)", "volatility(5)", "bb(7,2).pct", "sma(10)"],
-        &["sma(11)", "bb(16,2).pct", "volatility(20)", "bb(20,2).width", "volume_ratio(20)"],
+        &["sma(11)", "bb(16,2).pct", "volatility(20)", "bb(20,2).width", "volume_ratio(20)", "parkinson(15)"],
         &["bb(31,2).pct", "sma(30)", "volatility(27,ddof=1)", "a = lag(sma(13), 100)", "b = lag(sma(14), 20)"],
         // A longer window of the same values: none is short then.
         &["sma(20)", "sma(50)", "bb(20,2).pct"],
