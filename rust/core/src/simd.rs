@@ -1,6 +1,10 @@
 //! Lanes of f64 in registers, for the recursive steps of a tile of windows: the vectoriser keeps their
 //! states in memory otherwise. Each type is used only inside kernels compiled for its CPU level.
 
+mod interleave;
+
+pub(crate) use interleave::interleave;
+
 /// One register's worth of the eight lanes of a tile.
 pub(crate) trait Lanes: Copy {
     /// Lanes of the register: a divisor of 8.
@@ -54,12 +58,10 @@ impl Lanes for Plain {
 pub(crate) mod x86 {
     use super::Lanes;
     use std::arch::x86_64::{
-        __m256d, __m512d, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_UNORD_Q, _mm_loadu_pd, _mm256_add_pd, _mm256_and_pd,
-        _mm256_blendv_pd, _mm256_castpd128_pd256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd,
-        _mm256_loadu_pd, _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd,
-        _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
-        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_set1_pd,
-        _mm512_storeu_pd, _mm512_sub_pd,
+        __m256d, __m512d, _CMP_UNORD_Q, _mm256_add_pd, _mm256_blendv_pd, _mm256_cmp_pd, _mm256_loadu_pd,
+        _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setzero_pd,
+        _mm256_storeu_pd, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd, _mm512_loadu_pd,
+        _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
     };
 
     /// One AVX-512 register.
@@ -164,95 +166,6 @@ pub(crate) mod x86 {
         let rest = super::rows_of_part(columns, out, (f, fours.len() * 4), whole);
         rest | (_mm256_movemask_pd(null) != 0)
     }
-
-    /// Values `k` and `k + 1`, counted from row `r`, of one window and of another.
-    ///
-    /// # Safety
-    /// Both must be inside the windows.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn two(a: &[[f64; 5]], b: &[[f64; 5]], r: usize, k: usize) -> __m256d {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (a, b) = (a.as_ptr().add(r).cast::<f64>().add(k), b.as_ptr().add(r).cast::<f64>().add(k));
-            _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(_mm_loadu_pd(a)), _mm_loadu_pd(b))
-        }
-    }
-
-    /// See [`super::interleave`]. Four rows of four windows at a time, in registers. No closures here: they would
-    /// be compiled for AVX2, and could not be inlined into `map` and its like.
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn interleave(windows: [&[[f64; 5]]; 8], columns: [&mut [[f64; 8]]; 5]) -> bool {
-        let rows = windows[0].len();
-        assert!(windows.iter().all(|w| w.len() == rows) && columns.iter().all(|c| c.len() <= rows));
-        let mut from = [0; 5];
-        for k in 0..5 {
-            from[k] = rows - columns[k].len();
-        }
-        let [o, h, l, c, v] = columns;
-        let to = [o.as_mut_ptr(), h.as_mut_ptr(), l.as_mut_ptr(), c.as_mut_ptr(), v.as_mut_ptr()];
-        let to = to.map(<*mut [f64; 8]>::cast::<f64>);
-        let mut good = [_mm256_castsi256_pd(_mm256_set1_epi64x(-1)); 2];
-        let mut r = 0;
-        while r + 4 <= rows {
-            for (half, good) in good.iter_mut().enumerate() {
-                let at = half * 4;
-                let [w0, w1, w2, w3] = [windows[at], windows[at + 1], windows[at + 2], windows[at + 3]];
-                // Values 2 k and 2 k + 1 of the twenty that these rows have, of each window.
-                let mut values = [_mm256_setzero_pd(); 20];
-                for k in 0..10 {
-                    // SAFETY: rows r..r + 4 are inside every window, and 2 k + 1 < 20, their values.
-                    let (even, odd) = unsafe { (two(w0, w2, r, 2 * k), two(w1, w3, r, 2 * k)) };
-                    values[2 * k] = _mm256_unpacklo_pd(even, odd);
-                    values[2 * k + 1] = _mm256_unpackhi_pd(even, odd);
-                }
-                for (i, bar) in values.as_chunks::<5>().0.iter().enumerate() {
-                    *good = _mm256_and_pd(*good, all_good(bar));
-                    for k in 0..5 {
-                        if r + i >= from[k] {
-                            // SAFETY: row r + i - from[k] is inside the column, and at + 3 inside its row.
-                            unsafe { _mm256_storeu_pd(to[k].add((r + i - from[k]) * 8 + at), bar[k]) };
-                        }
-                    }
-                }
-            }
-            r += 4;
-        }
-        let mut all = _mm256_movemask_pd(_mm256_and_pd(good[0], good[1])) == 0b1111;
-        for r in r..rows {
-            for (w, window) in windows.iter().enumerate() {
-                all &= crate::bars::is_good(&window[r]);
-                for k in 0..5 {
-                    if r >= from[k] {
-                        // SAFETY: as above.
-                        unsafe { to[k].add((r - from[k]) * 8 + w).write(window[r][k]) };
-                    }
-                }
-            }
-        }
-        all
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn at_least(a: __m256d, b: __m256d) -> __m256d {
-        _mm256_cmp_pd::<_CMP_GE_OQ>(a, b)
-    }
-
-    /// [`crate::bars::is_good`] of four bars. Comparisons are false for NaN; a minimum or maximum gives its second
-    /// operand where one is NaN, so that each of the two lets one of open and close through.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn all_good(&[o, h, l, c, v]: &[__m256d; 5]) -> __m256d {
-        use crate::bars::{PRICE, VOLUME};
-        let inside = _mm256_and_pd(at_least(_mm256_min_pd(o, c), l), at_least(h, _mm256_max_pd(c, o)));
-        let (least, most) = (_mm256_set1_pd(*PRICE.start()), _mm256_set1_pd(*PRICE.end()));
-        let price = _mm256_and_pd(at_least(l, least), at_least(most, h));
-        let (least, most) = (_mm256_set1_pd(*VOLUME.start()), _mm256_set1_pd(*VOLUME.end()));
-        let volume = _mm256_and_pd(at_least(v, least), at_least(most, v));
-        let none = _mm256_cmp_pd::<_CMP_EQ_OQ>(v, _mm256_setzero_pd());
-        _mm256_and_pd(_mm256_and_pd(inside, price), _mm256_or_pd(volume, none))
-    }
 }
 
 /// Columns as rows: `out[i * F + k]` gets value i of column k, NaN canonical. True if there is any.
@@ -277,23 +190,4 @@ fn rows_of_part(columns: &[&[f64]], out: &mut [f64], (f, from): (usize, usize), 
         }
     }
     null
-}
-
-/// Interleaves eight windows of bars: column k gets the last rows of column k of the windows, as many as it has
-/// room for, those of one row side by side. True if every bar of them is an accepted one.
-pub(crate) fn interleave(windows: [&[[f64; 5]]; 8], mut columns: [&mut [[f64; 8]]; 5]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if crate::cpu::level() != crate::cpu::Level::Baseline {
-        // SAFETY: every level above the baseline has AVX2.
-        return unsafe { x86::interleave(windows, columns) };
-    }
-    let mut good = true;
-    for (l, window) in windows.into_iter().enumerate() {
-        for (k, column) in columns.iter_mut().enumerate() {
-            let from = window.len() - column.len();
-            column.iter_mut().zip(&window[from..]).for_each(|(row, bar)| row[l] = bar[k]);
-        }
-        good &= window.iter().fold(true, |good, bar| good & crate::bars::is_good(bar));
-    }
-    good
 }
