@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::expr;
 use crate::fault::Fault;
 use crate::graph::{Expr, Graph, Input, Memory, Profile};
+use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
 use crate::plan::Plan;
 
@@ -23,6 +24,8 @@ pub const TILE_ROWS: usize = 256;
 pub const STREAM_ROWS: usize = 16;
 /// Idle machines kept per feature set.
 const IDLE: usize = 64;
+/// Idle machines for tiles of windows kept per feature set: one holds some hundred kilobytes.
+const IDLE_TILES: usize = 4;
 
 /// One output column with what was derived for it.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ pub struct FeatureSet {
     panel: OnceLock<Arc<Plan>>,
     windows: Mutex<HashMap<usize, Arc<Plan>>>,
     idle: Mutex<Vec<Machine>>,
+    tiles: Mutex<Vec<Machine>>,
     fault: Option<Fault>,
     filled: bool,
 }
@@ -93,6 +97,7 @@ impl FeatureSet {
             panel: OnceLock::new(),
             windows: Mutex::default(),
             idle: Mutex::default(),
+            tiles: Mutex::default(),
             fault: None,
             filled: false,
         })
@@ -206,6 +211,22 @@ impl FeatureSet {
         Arc::clone(
             plans.entry(rows).or_insert_with(|| Arc::new(Plan::emitting(&self.graph, &self.outputs, rows, rows))),
         )
+    }
+
+    /// A machine for tiles of windows, of a plan of [`FeatureSet::window_plan`]. Making one costs as much as twenty
+    /// windows, so that those of the last plan are kept.
+    pub fn tile(&self, plan: &Arc<Plan>) -> Machine {
+        let mut idle = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|machine| Arc::ptr_eq(machine.plan(), plan));
+        idle.pop().unwrap_or_else(|| Machine::new(Arc::clone(plan), TILE_LANES))
+    }
+
+    /// Gives a machine for tiles back, as it was given out: before the first row of a series.
+    pub fn tile_done(&self, machine: Machine) {
+        let mut idle = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_TILES {
+            idle.push(machine);
+        }
     }
 
     /// A machine for blocks of one series, at the start of one.

@@ -135,18 +135,18 @@ pub(crate) mod x86 {
 
     /// See [`super::rows_of`]. Four rows of four columns at a time, in registers.
     #[target_feature(enable = "avx2")]
-    pub(crate) fn rows_of(columns: &[&[f64]], out: &mut [f64]) -> bool {
+    pub(crate) fn rows_of(columns: &[impl AsRef<[f64]>], out: &mut [f64]) -> bool {
         let f = columns.len();
         let rows = out.len() / f;
         let (whole, fours) = (rows - rows % 4, columns.as_chunks::<4>().0);
-        assert!(columns.iter().all(|c| c.len() >= rows) && out.len() == rows * f);
+        assert!(columns.iter().all(|c| c.as_ref().len() >= rows) && out.len() == rows * f);
         let mut null = _mm256_setzero_pd();
         for i in (0..whole).step_by(4) {
             for (k, four) in fours.iter().enumerate() {
                 let mut x = [_mm256_setzero_pd(); 4];
                 for (x, column) in x.iter_mut().zip(four) {
                     // SAFETY: i + 4 <= rows, which every column has (asserted).
-                    *x = unsafe { _mm256_loadu_pd(column.as_ptr().add(i)) };
+                    *x = unsafe { _mm256_loadu_pd(column.as_ref().as_ptr().add(i)) };
                     let unknown = _mm256_cmp_pd::<_CMP_UNORD_Q>(*x, *x);
                     null = _mm256_or_pd(null, unknown);
                     *x = _mm256_blendv_pd(*x, _mm256_set1_pd(f64::NAN), unknown);
@@ -169,7 +169,7 @@ pub(crate) mod x86 {
 }
 
 /// Columns as rows: `out[i * F + k]` gets value i of column k, NaN canonical. True if there is any.
-pub(crate) fn rows_of(columns: &[&[f64]], out: &mut [f64]) -> bool {
+pub(crate) fn rows_of(columns: &[impl AsRef<[f64]>], out: &mut [f64]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if crate::cpu::level() != crate::cpu::Level::Baseline {
         // SAFETY: every level above the baseline has AVX2.
@@ -180,11 +180,11 @@ pub(crate) fn rows_of(columns: &[&[f64]], out: &mut [f64]) -> bool {
 
 /// As [`rows_of`], for columns from `from` on, and in all columns for rows from `row` on.
 #[inline(always)]
-fn rows_of_part(columns: &[&[f64]], out: &mut [f64], (f, from): (usize, usize), row: usize) -> bool {
+fn rows_of_part(columns: &[impl AsRef<[f64]>], out: &mut [f64], (f, from): (usize, usize), row: usize) -> bool {
     let mut null = false;
     for (i, values) in out.chunks_exact_mut(f).enumerate() {
         for (y, column) in values.iter_mut().zip(columns).skip(if i < row { from } else { 0 }) {
-            let x = column[i];
+            let x = column.as_ref()[i];
             *y = if x == x { x } else { f64::NAN };
             null |= x != x;
         }

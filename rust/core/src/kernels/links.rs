@@ -1,6 +1,6 @@
 //! The recursive instructions over a block: banks of one series, tiles of windows, panels.
 
-use super::{Along, Block, Span, advance};
+use super::{Along, Block, LINE, Span, advance};
 use crate::plan::{Link, row_of};
 use crate::primitives::recursive::{ChainState, step};
 use crate::simd::Lanes;
@@ -144,6 +144,9 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         let dst: [usize; K] = std::array::from_fn(|k| place(links[k].dst));
         let src: [usize; K] = std::array::from_fn(|k| place(links[k].src));
         let last = extra.map_or((0, 0), |l| (place(l.dst), rows * L));
+        let next = &mut self.span.next[0];
+        let (ahead, rest) = next.split_at(next.len().min(rows * LINE));
+        *next = rest;
         let (out, input, last) = self.slab.split_many(dst, src, rows * L, last);
         let mut tile = TileBank::<K> {
             start: std::array::from_fn(|k| (links[k].start as usize).min(rows)),
@@ -154,6 +157,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
             last: last.as_chunks_mut::<L>().0,
             store,
             rows,
+            ahead,
         };
         let (mut ends, mut end) = ([[0.0; L]; K], [0.0; L]);
         for lane in (0..L).step_by(V::WIDTH) {
@@ -242,6 +246,8 @@ struct TileBank<'a, const K: usize> {
     /// First row to store.
     store: usize,
     rows: usize,
+    /// What is read for the next tile: a line of it is asked for in each row.
+    ahead: &'a [f64],
 }
 
 impl<const K: usize> TileBank<'_, K> {
@@ -287,6 +293,7 @@ impl<const K: usize> TileBank<'_, K> {
         let late = if ALONG { &self.along.1[rows.start - self.along.0..][..n] } else { &[] };
         let mut now = *s;
         for i in 0..n {
+            crate::cpu::prefetch(self.ahead.as_ptr().wrapping_add((rows.start + i) * LINE));
             for k in 0..K {
                 now[k] = V::step(now[k], V::load(&input[k][i], lane), V::splat(gains[k][i]));
                 if STORE {
