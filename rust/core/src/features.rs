@@ -22,6 +22,8 @@ pub const BLOCK_ROWS: usize = 512;
 pub const TILE_ROWS: usize = 256;
 /// Rows of slack of a stream.
 pub const STREAM_ROWS: usize = 16;
+/// Rows of slack of a panel of streams: a slab of many symbols has to stay in the second-level cache.
+pub const PANEL_ROWS: usize = 8;
 /// Idle machines kept per feature set.
 const IDLE: usize = 64;
 /// Idle machines for tiles of windows kept per feature set: one holds some hundred kilobytes.
@@ -199,7 +201,7 @@ impl FeatureSet {
 
     /// Plan for streams of many symbols; it keeps the same state as the one for a single stream.
     pub fn panel_plan(&self) -> &Arc<Plan> {
-        self.panel.get_or_init(|| Arc::new(Plan::wide(&self.graph, &self.outputs, STREAM_ROWS)))
+        self.panel.get_or_init(|| Arc::new(Plan::wide(&self.graph, &self.outputs, PANEL_ROWS)))
     }
 
     /// Plan for windows of `rows` rows.

@@ -2,8 +2,12 @@
 //! states in memory otherwise. Each type is used only inside kernels compiled for its CPU level.
 
 mod interleave;
+mod rows;
 
-pub(crate) use interleave::interleave;
+use crate::primitives::recursive::ChainState;
+
+pub(crate) use interleave::{columns_of, interleave};
+pub(crate) use rows::{new_rows_of, rows_of};
 
 /// One register's worth of the eight lanes of a tile.
 pub(crate) trait Lanes: Copy {
@@ -19,6 +23,17 @@ pub(crate) trait Lanes: Copy {
     fn minus(a: Self, b: Self) -> Self;
     /// `s + k * (x - s)`, each operation rounded (never fused).
     fn step(s: Self, x: Self, k: Self) -> Self;
+    /// `a` where `x` is known, `b` where it is NaN.
+    fn known(x: Self, a: Self, b: Self) -> Self;
+    /// True where all steps have seen `ready` inputs.
+    #[inline(always)]
+    fn seeded(x: &[ChainState; 8], ready: u32) -> bool {
+        x.iter().fold(true, |all, state| all & (state.seen >= ready))
+    }
+    /// Current values of recursive steps.
+    fn states(x: &[ChainState; 8], lane: usize) -> Self;
+    /// Back to them.
+    fn store_states(self, y: &mut [ChainState; 8], lane: usize);
 }
 
 /// For targets without an implementation of their own.
@@ -52,21 +67,44 @@ impl Lanes for Plain {
     fn step(s: Self, x: Self, k: Self) -> Self {
         Self(std::array::from_fn(|l| crate::primitives::recursive::step(s.0[l], x.0[l], k.0[l])))
     }
+
+    #[inline(always)]
+    fn known(x: Self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| if x.0[l] == x.0[l] { a.0[l] } else { b.0[l] }))
+    }
+
+    #[inline(always)]
+    fn states(x: &[ChainState; 8], lane: usize) -> Self {
+        Self(x.as_chunks::<2>().0[lane / 2 % 4].map(|state| state.s))
+    }
+
+    #[inline(always)]
+    fn store_states(self, y: &mut [ChainState; 8], lane: usize) {
+        y.as_chunks_mut::<2>().0[lane / 2 % 4].iter_mut().zip(self.0).for_each(|(state, s)| state.s = s);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
-    use super::Lanes;
+    use super::{ChainState, Lanes};
     use std::arch::x86_64::{
-        __m256d, __m512d, _CMP_UNORD_Q, _mm256_add_pd, _mm256_blendv_pd, _mm256_cmp_pd, _mm256_loadu_pd,
-        _mm256_movemask_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setzero_pd,
-        _mm256_storeu_pd, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd, _mm512_loadu_pd,
-        _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
+        __m256d, __m512d, _CMP_UNORD_Q, _mm_storeh_pd, _mm_storel_pd, _mm256_add_pd, _mm256_blendv_pd,
+        _mm256_castpd256_pd128, _mm256_cmp_pd, _mm256_extractf128_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_set1_pd,
+        _mm256_setr_pd, _mm256_storeu_pd, _mm256_sub_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
+        _mm512_mask_blend_pd, _mm512_mask_cmplt_epu32_mask, _mm512_mask_storeu_pd, _mm512_maskz_loadu_epi32,
+        _mm512_maskz_loadu_pd, _mm512_min_epu32, _mm512_mul_pd, _mm512_permutex2var_pd, _mm512_permutexvar_pd,
+        _mm512_set1_epi32, _mm512_set1_pd, _mm512_setr_epi64, _mm512_storeu_pd, _mm512_sub_pd,
     };
 
     /// One AVX-512 register.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512d);
+
+    /// Words of a state, of which the first is its value.
+    const WORDS: usize = 2;
+    const SEEN: u16 = 0b0100_0100_0100_0100;
+    const _: () = assert!(size_of::<ChainState>() == WORDS * 8 && std::mem::offset_of!(ChainState, s) == 0);
+    const _: () = assert!(std::mem::offset_of!(ChainState, seen) == 8);
 
     // SAFETY, for every block below: the types are named only by the kernels compiled for AVX-512 or AVX2, which
     // run only where `cpu::level` found those; loads and stores stay inside their arrays.
@@ -96,6 +134,43 @@ pub(crate) mod x86 {
         #[inline(always)]
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm512_add_pd(s.0, _mm512_mul_pd(k.0, _mm512_sub_pd(x.0, s.0))) })
+        }
+
+        #[inline(always)]
+        fn known(x: Self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x.0, x.0), a.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn seeded(x: &[ChainState; 8], ready: u32) -> bool {
+            // Half words 2, 6, 10 and 14 of each four states are what they have seen.
+            unsafe {
+                let from = x.as_ptr().cast::<i32>();
+                let (a, b) = (_mm512_maskz_loadu_epi32(SEEN, from), _mm512_maskz_loadu_epi32(SEEN, from.add(16)));
+                _mm512_mask_cmplt_epu32_mask(SEEN, _mm512_min_epu32(a, b), _mm512_set1_epi32(ready.cast_signed())) == 0
+            }
+        }
+
+        #[inline(always)]
+        fn states(x: &[ChainState; 8], _: usize) -> Self {
+            // A state is a value and a half word with its padding (`WORDS`): every other word is read.
+            unsafe {
+                let from = x.as_ptr().cast::<f64>();
+                let (a, b) =
+                    (_mm512_maskz_loadu_pd(0b0101_0101, from), _mm512_maskz_loadu_pd(0b0101_0101, from.add(8)));
+                Self(_mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b))
+            }
+        }
+
+        #[inline(always)]
+        fn store_states(self, y: &mut [ChainState; 8], _: usize) {
+            // As above: every other word is written.
+            unsafe {
+                let to = y.as_mut_ptr().cast::<f64>();
+                let (a, b) = (_mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0), _mm512_setr_epi64(4, 0, 5, 0, 6, 0, 7, 0));
+                _mm512_mask_storeu_pd(to, 0b0101_0101, _mm512_permutexvar_pd(a, self.0));
+                _mm512_mask_storeu_pd(to.add(8), 0b0101_0101, _mm512_permutexvar_pd(b, self.0));
+            }
         }
     }
 
@@ -131,63 +206,28 @@ pub(crate) mod x86 {
         fn step(s: Self, x: Self, k: Self) -> Self {
             Self(unsafe { _mm256_add_pd(s.0, _mm256_mul_pd(k.0, _mm256_sub_pd(x.0, s.0))) })
         }
-    }
 
-    /// See [`super::rows_of`]. Four rows of four columns at a time, in registers.
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn rows_of(columns: &[impl AsRef<[f64]>], out: &mut [f64]) -> bool {
-        let f = columns.len();
-        let rows = out.len() / f;
-        let (whole, fours) = (rows - rows % 4, columns.as_chunks::<4>().0);
-        assert!(columns.iter().all(|c| c.as_ref().len() >= rows) && out.len() == rows * f);
-        let mut null = _mm256_setzero_pd();
-        for i in (0..whole).step_by(4) {
-            for (k, four) in fours.iter().enumerate() {
-                let mut x = [_mm256_setzero_pd(); 4];
-                for (x, column) in x.iter_mut().zip(four) {
-                    // SAFETY: i + 4 <= rows, which every column has (asserted).
-                    *x = unsafe { _mm256_loadu_pd(column.as_ref().as_ptr().add(i)) };
-                    let unknown = _mm256_cmp_pd::<_CMP_UNORD_Q>(*x, *x);
-                    null = _mm256_or_pd(null, unknown);
-                    *x = _mm256_blendv_pd(*x, _mm256_set1_pd(f64::NAN), unknown);
-                }
-                let (even, odd) = (_mm256_unpacklo_pd(x[0], x[1]), _mm256_unpackhi_pd(x[0], x[1]));
-                let (even2, odd2) = (_mm256_unpacklo_pd(x[2], x[3]), _mm256_unpackhi_pd(x[2], x[3]));
-                // SAFETY: row i + 3 < rows, and column 4 k + 3 < f.
-                unsafe {
-                    let to = out.as_mut_ptr().add(i * f + 4 * k);
-                    _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(even, even2));
-                    _mm256_storeu_pd(to.add(f), _mm256_permute2f128_pd::<0x20>(odd, odd2));
-                    _mm256_storeu_pd(to.add(2 * f), _mm256_permute2f128_pd::<0x31>(even, even2));
-                    _mm256_storeu_pd(to.add(3 * f), _mm256_permute2f128_pd::<0x31>(odd, odd2));
-                }
+        #[inline(always)]
+        fn known(x: Self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm256_blendv_pd(a.0, b.0, _mm256_cmp_pd::<_CMP_UNORD_Q>(x.0, x.0)) })
+        }
+
+        #[inline(always)]
+        fn states(x: &[ChainState; 8], lane: usize) -> Self {
+            let [a, b, c, d] = x.as_chunks::<4>().0[lane / 4 % 2].map(|state| state.s);
+            Self(unsafe { _mm256_setr_pd(a, b, c, d) })
+        }
+
+        #[inline(always)]
+        fn store_states(self, y: &mut [ChainState; 8], lane: usize) {
+            let [a, b, c, d] = &mut y.as_chunks_mut::<4>().0[lane / 4 % 2];
+            unsafe {
+                let (low, high) = (_mm256_castpd256_pd128(self.0), _mm256_extractf128_pd::<1>(self.0));
+                _mm_storel_pd(&raw mut a.s, low);
+                _mm_storeh_pd(&raw mut b.s, low);
+                _mm_storel_pd(&raw mut c.s, high);
+                _mm_storeh_pd(&raw mut d.s, high);
             }
         }
-        let rest = super::rows_of_part(columns, out, (f, fours.len() * 4), whole);
-        rest | (_mm256_movemask_pd(null) != 0)
     }
-}
-
-/// Columns as rows: `out[i * F + k]` gets value i of column k, NaN canonical. True if there is any.
-pub(crate) fn rows_of(columns: &[impl AsRef<[f64]>], out: &mut [f64]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if crate::cpu::level() != crate::cpu::Level::Baseline {
-        // SAFETY: every level above the baseline has AVX2.
-        return unsafe { x86::rows_of(columns, out) };
-    }
-    rows_of_part(columns, out, (columns.len(), 0), 0)
-}
-
-/// As [`rows_of`], for columns from `from` on, and in all columns for rows from `row` on.
-#[inline(always)]
-fn rows_of_part(columns: &[impl AsRef<[f64]>], out: &mut [f64], (f, from): (usize, usize), row: usize) -> bool {
-    let mut null = false;
-    for (i, values) in out.chunks_exact_mut(f).enumerate() {
-        for (y, column) in values.iter_mut().zip(columns).skip(if i < row { from } else { 0 }) {
-            let x = column.as_ref()[i];
-            *y = if x == x { x } else { f64::NAN };
-            null |= x != x;
-        }
-    }
-    null
 }

@@ -6,6 +6,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bars::{Clock, OnBad, OnGap, Policy, bad_bar, calendar, check_bar};
@@ -16,7 +17,7 @@ use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
-use crate::simd::rows_of;
+use crate::simd::new_rows_of;
 use put::Put;
 
 pub use sources::{Cube, History, Windows};
@@ -30,7 +31,7 @@ struct Tile {
     machine: Machine,
     columns: [Vec<f64>; 5],
     /// Values of the last row, column by column, and window by window.
-    last: (Vec<[f64; L]>, Vec<f64>),
+    last: (Vec<[f64; L]>, Vec<MaybeUninit<f64>>),
     policy: Policy,
     last_only: bool,
 }
@@ -149,12 +150,12 @@ impl Tile {
         }
         let (columns, windows) = &mut self.last;
         columns.resize(f, [0.0; L]);
-        windows.resize(out.len(), 0.0);
+        windows.resize(out.len(), MaybeUninit::uninit());
         let whole = self.machine.run_fresh(rows, true, next, &mut |k, _, values| {
             columns[k] = *values.last_chunk().unwrap_or(&[f64::NAN; L]);
         });
-        rows_of(columns, windows);
-        out.iter_mut().zip(&*windows).for_each(|(y, &x)| *y = T::from_value(x));
+        let (values, _) = new_rows_of(columns, windows);
+        out.iter_mut().zip(values).for_each(|(y, x)| *y = T::from_value(*x));
         whole
     }
 

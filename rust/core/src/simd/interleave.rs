@@ -22,6 +22,24 @@ pub(crate) fn interleave(windows: [&[[f64; 5]]; 8], mut columns: [&mut [[f64; 8]
     good
 }
 
+/// The columns of bars, one of each series: as many of the five as have room get theirs. True if every bar is an
+/// accepted one.
+pub(crate) fn columns_of(bars: &[[f64; 5]], mut columns: [&mut [f64]; 5]) -> bool {
+    assert!(columns.iter().all(|c| c.is_empty() || c.len() == bars.len()));
+    let (mut whole, mut good) = (0, true);
+    #[cfg(target_arch = "x86_64")]
+    if crate::cpu::level() == crate::cpu::Level::Avx512 {
+        whole = bars.len() / 8 * 8;
+        // SAFETY: the level's own.
+        good = unsafe { x86::columns_of(bars, &mut columns) };
+    }
+    let bars = &bars[whole..];
+    for (k, column) in columns.iter_mut().enumerate().filter(|(_, c)| !c.is_empty()) {
+        column[whole..].iter_mut().zip(bars).for_each(|(x, bar)| *x = bar[k]);
+    }
+    bars.iter().fold(good, |good, bar| good & crate::bars::is_good(bar))
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
@@ -29,8 +47,9 @@ mod x86 {
         _mm256_castpd128_pd256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_insertf128_pd, _mm256_loadu_pd,
         _mm256_max_pd, _mm256_min_pd, _mm256_movemask_pd, _mm256_or_pd, _mm256_set1_epi64x, _mm256_set1_pd,
         _mm256_setzero_pd, _mm256_storeu_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_castpd256_pd512,
-        _mm512_cmp_pd_mask, _mm512_insertf64x4, _mm512_mask_cmp_pd_mask, _mm512_max_pd, _mm512_min_pd, _mm512_set1_pd,
-        _mm512_setzero_pd, _mm512_shuffle_f64x2, _mm512_storeu_pd, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+        _mm512_cmp_pd_mask, _mm512_i64gather_pd, _mm512_insertf64x4, _mm512_mask_cmp_pd_mask, _mm512_max_pd,
+        _mm512_min_pd, _mm512_set1_pd, _mm512_setr_epi64, _mm512_setzero_pd, _mm512_shuffle_f64x2, _mm512_storeu_pd,
+        _mm512_unpackhi_pd, _mm512_unpacklo_pd,
     };
 
     /// Values `k` and `k + 1`, counted from row `r`, of one window and of another.
@@ -145,6 +164,29 @@ mod x86 {
             }
         }
         places.rest(&windows, whole) & seen.good()
+    }
+
+    /// See [`super::columns_of`], as far as there are eight bars.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn columns_of(bars: &[[f64; 5]], columns: &mut [&mut [f64]; 5]) -> bool {
+        let mut seen = Seen::new();
+        let volumes = _mm512_setr_epi64(4, 9, 14, 19, 24, 29, 34, 39);
+        for (i, bars) in bars.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: the first four values of each bar, and the fifth of all.
+            let ([o, h, l, c], v) = unsafe {
+                let prices = four_of(&bars.each_ref().map(std::slice::from_ref), 0, 0);
+                (prices, _mm512_i64gather_pd::<8>(volumes, bars.as_ptr().cast()))
+            };
+            let bar = [o, h, l, c, v];
+            seen.take(&bar);
+            for k in 0..5 {
+                if let Some(to) = columns[k].as_chunks_mut::<8>().0.get_mut(i) {
+                    // SAFETY: eight values.
+                    unsafe { _mm512_storeu_pd(to.as_mut_ptr(), bar[k]) };
+                }
+            }
+        }
+        seen.good()
     }
 
     /// Values `k..k + 4`, counted from row `r`, of eight windows.
