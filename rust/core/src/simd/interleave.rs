@@ -282,3 +282,62 @@ mod x86 {
         _mm256_and_pd(_mm256_and_pd(inside, price), _mm256_or_pd(volume, none))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bars::is_good;
+
+    const GOOD: [f64; 5] = [10.0, 11.0, 9.0, 10.5, 3.0];
+
+    /// Bars with one value changed, some of them still accepted.
+    fn changed() -> impl Iterator<Item = [f64; 5]> {
+        let values =
+            [f64::NAN, -f64::NAN, f64::INFINITY, -1.0, 0.0, -0.0, 1e-30, 9e-31, 1e30, 1.1e30, 8.9, 11.1, 1e-300];
+        (0..5).flat_map(move |k| {
+            values.map(|x| {
+                let mut bar = GOOD;
+                bar[k] = x;
+                bar
+            })
+        })
+    }
+
+    #[test]
+    fn columns_are_checked_as_each_bar_is() {
+        for bar in changed() {
+            for at in 0..19 {
+                let mut bars = [GOOD; 19];
+                bars[at] = bar;
+                let mut columns = [[0.0; 19]; 5];
+                assert_eq!(
+                    columns_of(&bars, columns.each_mut().map(<[f64; 19]>::as_mut_slice)),
+                    is_good(&bar),
+                    "{bar:?}"
+                );
+                let right = |k: usize, i: usize| columns[k][i].to_bits() == bars[i][k].to_bits();
+                assert!((0..5).all(|k| (0..19).all(|i| right(k, i))), "{bar:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_are_checked_as_each_bar_is() {
+        for bar in changed() {
+            for at in 0..7 * 8 {
+                let mut windows = [[GOOD; 7]; 8];
+                windows[at % 8][at / 8] = bar;
+                let mut columns = [[[0.0; 8]; 7]; 5];
+                let [o, h, l, c, v] = &mut columns;
+                let places: [&mut [[f64; 8]]; 5] = [o, &mut h[..1], &mut l[..0], c, &mut v[..5]];
+                let good = interleave(windows.each_ref().map(<[[f64; 5]; 7]>::as_slice), places);
+                assert_eq!(good, is_good(&bar), "{bar:?} at {at}");
+                for (r, w) in (0..7).flat_map(|r| (0..8).map(move |w| (r, w))) {
+                    assert_eq!(columns[3][r][w].to_bits(), windows[w][r][3].to_bits());
+                    assert!(r < 2 || columns[4][r - 2][w].to_bits() == windows[w][r][4].to_bits());
+                }
+                assert!((0..8).all(|w| columns[1][0][w].to_bits() == windows[w][6][1].to_bits()));
+            }
+        }
+    }
+}
