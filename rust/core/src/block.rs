@@ -1,7 +1,7 @@
 //! Memory: the slab that a plan computes in, and the arena that outputs go to.
 //!
-//! `unsafe` stands here, in `block/arena.rs`, in `simd.rs` and in the dispatch (`cpu.rs`); `batch.rs` and `windows.rs`
-//! only make the promise that no two threads write the same rows. Each place says what it relies on.
+//! `unsafe` stands here, in `block/arena.rs`, in `simd.rs`, in `simd/` and in the dispatch (`cpu.rs`); `batch.rs` and
+//! `windows.rs` only make the promise that no two threads write the same rows. Each place says what it relies on.
 
 mod arena;
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::expr;
 use crate::fault::Fault;
 use crate::graph::{Expr, Graph, Input, Memory, Profile};
+use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
 use crate::plan::Plan;
 
@@ -21,8 +22,12 @@ pub const BLOCK_ROWS: usize = 1152;
 pub const TILE_ROWS: usize = 384;
 /// Rows of slack of a stream.
 pub const STREAM_ROWS: usize = 16;
+/// Rows of slack of a panel of streams: a slab of many symbols has to stay in the second-level cache.
+pub const PANEL_ROWS: usize = 8;
 /// Idle machines kept per feature set.
 const IDLE: usize = 64;
+/// Idle machines for tiles of windows kept per feature set: one holds some hundred kilobytes.
+const IDLE_TILES: usize = 4;
 
 /// One output column with what was derived for it.
 #[derive(Debug, Clone)]
@@ -60,6 +65,7 @@ pub struct FeatureSet {
     panel: OnceLock<Arc<Plan>>,
     windows: Mutex<HashMap<usize, Arc<Plan>>>,
     idle: Mutex<Vec<Machine>>,
+    tiles: Mutex<Vec<Machine>>,
     fault: Option<Fault>,
     filled: bool,
 }
@@ -93,6 +99,7 @@ impl FeatureSet {
             panel: OnceLock::new(),
             windows: Mutex::default(),
             idle: Mutex::default(),
+            tiles: Mutex::default(),
             fault: None,
             filled: false,
         })
@@ -194,7 +201,7 @@ impl FeatureSet {
 
     /// Plan for streams of many symbols; it keeps the same state as the one for a single stream.
     pub fn panel_plan(&self) -> &Arc<Plan> {
-        self.panel.get_or_init(|| Arc::new(Plan::wide(&self.graph, &self.outputs, STREAM_ROWS)))
+        self.panel.get_or_init(|| Arc::new(Plan::wide(&self.graph, &self.outputs, PANEL_ROWS)))
     }
 
     /// Plan for windows of `rows` rows.
@@ -206,6 +213,22 @@ impl FeatureSet {
         Arc::clone(
             plans.entry(rows).or_insert_with(|| Arc::new(Plan::emitting(&self.graph, &self.outputs, rows, rows))),
         )
+    }
+
+    /// A machine for tiles of windows, of a plan of [`FeatureSet::window_plan`]. Making one costs as much as twenty
+    /// windows, so that those of the last plan are kept.
+    pub fn tile(&self, plan: &Arc<Plan>) -> Machine {
+        let mut idle = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|machine| Arc::ptr_eq(machine.plan(), plan));
+        idle.pop().unwrap_or_else(|| Machine::new(Arc::clone(plan), TILE_LANES))
+    }
+
+    /// Gives a machine for tiles back, as it was given out: before the first row of a series.
+    pub fn tile_done(&self, machine: Machine) {
+        let mut idle = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_TILES {
+            idle.push(machine);
+        }
     }
 
     /// A machine for blocks of one series, at the start of one.

@@ -6,6 +6,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bars::{Clock, OnBad, OnGap, Policy, bad_bar, calendar, check_bar};
@@ -16,7 +17,7 @@ use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
-use crate::plan::Plan;
+use crate::simd::new_rows_of;
 use put::Put;
 
 pub use sources::{Cube, History, Windows};
@@ -29,6 +30,8 @@ const BATCH: usize = 16;
 struct Tile {
     machine: Machine,
     columns: [Vec<f64>; 5],
+    /// Values of the last row, column by column, and window by window.
+    last: (Vec<[f64; L]>, Vec<MaybeUninit<f64>>),
     policy: Policy,
     last_only: bool,
 }
@@ -51,7 +54,7 @@ pub fn compute<T: Element>(
     let out = Shared::new(out);
     let next = AtomicUsize::new(0);
     let work = || -> Option<Error> {
-        let mut tile = Tile::new(&plan, *policy, !all_rows);
+        let mut tile = Tile::new(fs.tile(&plan), *policy, !all_rows);
         let mut error: Option<Error> = None;
         loop {
             let first = next.fetch_add(BATCH * L, Ordering::Relaxed);
@@ -64,6 +67,7 @@ pub fn compute<T: Element>(
                 }
             }
             if first >= n || error.is_some() {
+                fs.tile_done(tile.machine);
                 return error;
             }
         }
@@ -82,14 +86,8 @@ pub fn compute<T: Element>(
 }
 
 impl Tile {
-    fn new(plan: &std::sync::Arc<Plan>, policy: Policy, last_only: bool) -> Self {
-        let size = plan.capacity * L;
-        Self {
-            machine: Machine::new(plan.clone(), L),
-            columns: std::array::from_fn(|_| vec![0.0; size]),
-            policy,
-            last_only,
-        }
+    fn new(machine: Machine, policy: Policy, last_only: bool) -> Self {
+        Self { machine, columns: Default::default(), last: Default::default(), policy, last_only }
     }
 
     fn compute<T: Element>(
@@ -101,17 +99,10 @@ impl Tile {
         out: &mut [T],
     ) -> Result<()> {
         let rows = windows.rows();
-        if self.fill_good(fs, windows, first) {
-            let mut put = Put { out, f: fs.columns().len(), lanes, rows, last_only: self.last_only, marks: None };
-            if self.machine.run_fresh(
-                rows,
-                self.last_only,
-                windows.memory(first + L),
-                &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values),
-            ) {
-                return Ok(());
-            }
+        if self.fill_good(fs, windows, first) && self.run_good(fs, rows, windows.memory(first + L), out) {
+            return Ok(());
         }
+        self.columns.iter_mut().for_each(|column| column.resize(rows * L, 0.0));
         windows.bars(first, self.columns.each_mut().map(|d| d.as_chunks_mut::<L>().0));
         let resets = self.check(fs, windows, first, lanes)?;
         self.fill(windows, first, lanes);
@@ -150,6 +141,27 @@ impl Tile {
         }
         self.machine = fresh;
         Ok(())
+    }
+
+    /// Computes a tile of accepted bars; false if what was put out is of no use.
+    fn run_good<T: Element>(&mut self, fs: &FeatureSet, rows: usize, next: &[f64], out: &mut [T]) -> bool {
+        let f = fs.columns().len();
+        if !self.last_only {
+            let lanes = out.len() / (rows * f);
+            let mut put = Put { out, f, lanes, rows, last_only: false, marks: None };
+            return self
+                .machine
+                .run_fresh(rows, false, next, &mut |k: usize, _: usize, values: &[f64]| put.take(k, 0, values));
+        }
+        let (columns, windows) = &mut self.last;
+        columns.resize(f, [0.0; L]);
+        windows.resize(out.len(), MaybeUninit::uninit());
+        let whole = self.machine.run_fresh(rows, true, next, &mut |k: usize, _: usize, values: &[f64]| {
+            columns[k] = *values.last_chunk().unwrap_or(&[f64::NAN; L]);
+        });
+        let (values, _) = new_rows_of(columns, windows);
+        out.iter_mut().zip(values).for_each(|(y, x)| *y = T::from_value(*x));
+        whole
     }
 
     /// Copies the bars that the plan reads into its slab, where nothing but bars is read; true if all are accepted.

@@ -1,5 +1,6 @@
 //! `Stream` and `PanelStream`. State is behind a lock; a concurrent push is an error, never a race.
 
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
@@ -256,12 +257,15 @@ impl PanelStream {
         let extra = extra.filter(|x| !x.is_none());
         let extras = extra.map(|x| matrix(x, [n, self.fs.extras().len()], "extra")).transpose()?;
         let times = self.times(time, bars.as_slice()?)?;
-        let out = PyArray2::zeros(py, [n, self.fs.columns().len()], false);
-        // SAFETY: the array was made here, so nothing else sees it yet.
-        let slice = unsafe { out.as_slice_mut()? };
+        // SAFETY: the array was made here, so nothing else sees it yet; a push that is not refused writes all of it.
+        let (out, fresh) = unsafe {
+            let out = PyArray2::<f64>::new(py, [n, self.fs.columns().len()], false);
+            let fresh = std::slice::from_raw_parts_mut(out.data().cast::<MaybeUninit<f64>>(), out.len());
+            (out, fresh)
+        };
         let mut inner = self.lock()?;
         let extras = extras.as_ref().map(|x| x.as_slice()).transpose()?.unwrap_or(&[]);
-        inner.push(bars.as_slice()?, times.as_deref(), extras, slice).or_raise(py)?;
+        inner.push_new(bars.as_slice()?, times.as_deref(), extras, fresh).or_raise(py)?;
         Ok(out)
     }
 

@@ -1,6 +1,7 @@
 //! The recursive instructions over a block: banks of one series, tiles of windows, panels.
 
-use super::{Along, Block, Span, advance};
+use super::{Along, Block, LINE, Span, advance};
+use crate::graph::Chain;
 use crate::plan::{Link, row_of};
 use crate::primitives::recursive::{ChainState, step};
 use crate::simd::Lanes;
@@ -16,13 +17,26 @@ fn seeded(link: &Link, state: &ChainState) -> bool {
     link.chain.is_none_or(|c| state.seen >= c.ready_at())
 }
 
-/// A running sum as a step: `s + 1 * (x - 0)` would be another arithmetic, so it has its own form.
+/// One row of a link, as many times eight lanes as there are; returns their number.
 #[inline(always)]
-fn fast(coef: Option<f64>, s: f64, x: f64) -> f64 {
-    match coef {
-        Some(k) => step(s, x, k),
-        None => s + x,
+fn whole_steps<V: Lanes>(out: &mut [f64], input: &[f64], states: &mut [ChainState], chain: &Chain) -> usize {
+    let (k, null, ready) = (V::splat(chain.coef.get()), V::splat(f64::NAN), chain.ready_at());
+    let (out, input, states) = (out.as_chunks_mut().0, input.as_chunks().0, states.as_chunks_mut().0);
+    for ((y, x), state) in out.iter_mut().zip(input).zip(states) {
+        if !V::seeded(state, ready) {
+            for lane in 0..8 {
+                y[lane] = chain.advance(&mut state[lane], x[lane]);
+            }
+            continue;
+        }
+        for lane in (0..8).step_by(V::WIDTH) {
+            let (x, s) = (V::load(x, lane), V::states(state, lane));
+            let now = V::step(s, x, k);
+            V::known(x, now, s).store_states(state, lane);
+            V::known(x, now, null).store(y, lane);
+        }
     }
+    out.len() * 8
 }
 
 impl<V: Lanes> Block<'_, '_, '_, V> {
@@ -144,6 +158,9 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         let dst: [usize; K] = std::array::from_fn(|k| place(links[k].dst));
         let src: [usize; K] = std::array::from_fn(|k| place(links[k].src));
         let last = extra.map_or((0, 0), |l| (place(l.dst), rows * L));
+        let next = &mut self.span.next[0];
+        let (ahead, rest) = next.split_at(next.len().min(rows * LINE));
+        *next = rest;
         let (out, input, last) = self.slab.split_many(dst, src, rows * L, last);
         let mut tile = TileBank::<K> {
             start: std::array::from_fn(|k| (links[k].start as usize).min(rows)),
@@ -154,6 +171,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
             last: last.as_chunks_mut::<L>().0,
             store,
             rows,
+            ahead,
         };
         let (mut ends, mut end) = ([[0.0; L]; K], [0.0; L]);
         for lane in (0..L).step_by(V::WIDTH) {
@@ -211,18 +229,9 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         for r in 0..rows {
             let at = |place: u32| (row_of(place, cursor) + r) * lanes;
             let (out, [input]) = self.slab.split(at(link.dst), [at(link.src)], lanes);
-            let ready = link.chain.map_or(0, |c| c.ready_at());
-            if states.iter().all(|s| s.seen >= ready) {
-                let coef = link.chain.map(|c| c.coef.get());
-                for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()) {
-                    let s = fast(coef, state.s, x);
-                    state.s = if x == x { s } else { state.s };
-                    *y = if x == x { s } else { f64::NAN };
-                }
-            } else {
-                for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()) {
-                    *y = advance(link.chain.as_ref(), state, x);
-                }
+            let whole = link.chain.map_or(0, |chain| whole_steps::<V>(out, input, states, &chain));
+            for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()).skip(whole) {
+                *y = advance(link.chain.as_ref(), state, x);
             }
         }
     }
@@ -242,6 +251,8 @@ struct TileBank<'a, const K: usize> {
     /// First row to store.
     store: usize,
     rows: usize,
+    /// What is read for the next tile: a line of it is asked for in each row.
+    ahead: &'a [f64],
 }
 
 impl<const K: usize> TileBank<'_, K> {
@@ -287,6 +298,7 @@ impl<const K: usize> TileBank<'_, K> {
         let late = if ALONG { &self.along.1[rows.start - self.along.0..][..n] } else { &[] };
         let mut now = *s;
         for i in 0..n {
+            crate::cpu::prefetch(self.ahead.as_ptr().wrapping_add((rows.start + i) * LINE));
             for k in 0..K {
                 now[k] = V::step(now[k], V::load(&input[k][i], lane), V::splat(gains[k][i]));
                 if STORE {

@@ -2,6 +2,9 @@
 
 use super::{PAD, SCRATCH, Slot};
 
+/// Sets of a first-level cache of lines of 64 bytes: what lies as many lines apart falls on the same one.
+const SETS: usize = 64;
+
 /// Hands out slots. Those without history hold one tile, and are used again.
 pub(super) struct Slots {
     pub(super) next: usize,
@@ -39,7 +42,15 @@ impl Slots {
     pub(super) fn room(&mut self, history: usize, rows: usize) -> u32 {
         let base = self.next + history;
         // 8-row steps keep slots 64-byte aligned at S = 1; the odd padding spreads them over cache sets.
-        self.next = (base + rows).next_multiple_of(8) + if rows > 64 { PAD } else { 0 };
+        let end = (base + rows).next_multiple_of(8);
+        self.next = end + if rows > SETS { self.pad(end - self.next) } else { 0 };
         base as u32
+    }
+
+    /// Rows between a slot of `size` rows and the next. A row of a tile of windows is a line of the cache, and only
+    /// the last ones of most slots are in use: those of one slot and the next have to fall on different sets.
+    fn pad(&self, size: usize) -> usize {
+        let windows = self.scratch && self.tile == self.capacity;
+        if windows { (SETS + PAD - size % SETS) % SETS } else { PAD }
     }
 }

@@ -11,6 +11,7 @@ pub fn step(s: f64, x: f64, coef: f64) -> f64 {
 
 /// State of one recursive step of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[repr(C)]
 pub struct ChainState {
     /// Current value; while the seed is gathered, the mean so far.
     pub s: f64,

@@ -1,5 +1,6 @@
 //! A whole universe at once, one bar of each symbol at a time.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::{Bar, Verdict, complete, judge};
@@ -10,6 +11,7 @@ use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::machine::Machine;
 use crate::primitives::recursive::ChainState;
+use crate::simd::{columns_of, new_rows_of, rows_of};
 use crate::snapshot::{Reader, STREAM, Writer};
 
 /// Features of a fixed universe of symbols, one bar of each at a time.
@@ -76,17 +78,45 @@ impl PanelStream {
     /// Takes one bar per symbol: `bars` is (S, 5) row-major, `extras` (S, E), `times` one per symbol. A row of
     /// five NaN is an absent symbol. `out` (S, F) gets the features. A refused push changes no symbol.
     pub fn push(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64], out: &mut [f64]) -> Result<()> {
+        self.take(bars, times, extras, |columns| {
+            let null = rows_of(columns, out);
+            (out, null)
+        })
+    }
+
+    /// As [`PanelStream::push`], into fresh memory: all of it is written unless the push is refused.
+    pub fn push_new(
+        &mut self,
+        bars: &[f64],
+        times: Option<&[i64]>,
+        extras: &[f64],
+        out: &mut [MaybeUninit<f64>],
+    ) -> Result<()> {
+        self.take(bars, times, extras, |columns| new_rows_of(columns, out))
+    }
+
+    /// Takes a push; `rows` makes the columns of outputs rows, and says if there is a null.
+    fn take<'a>(
+        &mut self,
+        bars: &[f64],
+        times: Option<&[i64]>,
+        extras: &[f64],
+        rows: impl FnOnce(&[&[f64]]) -> (&'a mut [f64], bool),
+    ) -> Result<()> {
         let n = self.symbols.len();
-        let plain = self.judge(bars, times, extras)?;
+        self.fit(bars, times, extras)?;
         self.machine.wrap();
-        if plain {
-            self.fill_bars(bars);
+        if times.is_none() && extras.is_empty() && self.fill_bars(bars) {
             self.machine.run(1, false, &mut |_: usize, _: usize, _: &[f64]| {});
-            self.read(out);
+            let (out, any_null) = self.read(rows);
+            for (ready, row) in self.ready.iter_mut().zip(out.chunks_exact(self.machine.plan().outputs.len())) {
+                *ready = !any_null || row.iter().all(|x| x == x);
+            }
             self.machine.advance(1);
             self.rows.iter_mut().for_each(|rows| *rows = rows.saturating_add(1));
             return Ok(());
         }
+        self.judge(bars, times, extras)?;
         for (lane, v) in self.verdicts.iter().enumerate() {
             if matches!(v, Lane::Present(_, Tick::Reset)) {
                 self.machine.restart_lane(lane);
@@ -98,7 +128,8 @@ impl PanelStream {
             .collect();
         self.fill(bars, times, extras);
         self.machine.run(1, false, &mut |_: usize, _: usize, _: &[f64]| {});
-        self.read(out);
+        let (out, any_null) = self.read(rows);
+        self.settle(out, any_null);
         for (lane, before) in &absent {
             self.machine.undo_lane(*lane, before);
         }
@@ -116,20 +147,21 @@ impl PanelStream {
         Ok(())
     }
 
-    /// True if there is nothing but one accepted bar for every symbol.
-    fn judge(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) -> Result<bool> {
+    /// Checks the shape of a push.
+    fn fit(&self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) -> Result<()> {
         let (n, e) = (self.symbols.len(), self.fs.extras().len());
         if bars.len() != n * 5 || times.is_some_and(|t| t.len() != n) {
             return Err(Error::schema(format!(
                 "push takes one row of open, high, low, close, volume for each of {n} symbols"
             )));
         }
-        complete(&self.fs, &self.policy, times.is_some(), if e == 0 { extras.len() } else { extras.len() / n })?;
+        complete(&self.fs, &self.policy, times.is_some(), if e == 0 { extras.len() } else { extras.len() / n })
+    }
+
+    /// Checks every bar against the policies.
+    fn judge(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) -> Result<()> {
+        let e = self.fs.extras().len();
         let plain = times.is_none() && e == 0;
-        if plain && bars.as_chunks::<5>().0.iter().fold(true, |good, bar| good & is_good(bar)) {
-            self.verdicts.fill(Lane::Present(Verdict::Good, Tick::Next));
-            return Ok(true);
-        }
         for (lane, &bar) in bars.as_chunks::<5>().0.iter().enumerate() {
             if plain && is_good(&bar) {
                 self.verdicts[lane] = Lane::Present(Verdict::Good, Tick::Next);
@@ -145,7 +177,7 @@ impl PanelStream {
             let (verdict, tick) = judge(&self.fs, &self.policy, &self.clocks[lane], &bar, place)?;
             self.verdicts[lane] = Lane::Present(verdict, tick);
         }
-        Ok(false)
+        Ok(())
     }
 
     fn fill(&mut self, bars: &[f64], times: Option<&[i64]>, extras: &[f64]) {
@@ -174,32 +206,29 @@ impl PanelStream {
         }
     }
 
-    /// Copies accepted bars into the inputs.
-    fn fill_bars(&mut self, bars: &[f64]) {
-        for k in 0..self.machine.plan().inputs.len() {
-            let c = column_of(self.machine.plan().inputs[k].input);
-            let dst = self.machine.input(k, 1);
-            dst.iter_mut().zip(bars.as_chunks::<5>().0).for_each(|(d, bar)| *d = bar[c]);
+    /// Copies bars into the inputs, where nothing but bars is read; true if all are accepted ones.
+    fn fill_bars(&mut self, bars: &[f64]) -> bool {
+        let mut which = [None; 5];
+        for (k, read) in self.machine.plan().inputs.iter().enumerate() {
+            which[column_of(read.input)] = Some((k, 1));
         }
+        columns_of(bars.as_chunks().0, self.machine.inputs(which, 1))
     }
 
-    fn read(&mut self, out: &mut [f64]) {
+    /// The outputs as rows, and whether there is a null.
+    fn read<'a>(&self, rows: impl FnOnce(&[&[f64]]) -> (&'a mut [f64], bool)) -> (&'a mut [f64], bool) {
+        let columns: Vec<&[f64]> = (0..self.machine.plan().outputs.len()).map(|k| self.machine.output(k, 1)).collect();
+        rows(&columns)
+    }
+
+    /// What the verdicts make of the rows just computed.
+    fn settle(&mut self, out: &mut [f64], any_null: bool) {
         let f = self.machine.plan().outputs.len();
-        let columns: Vec<&[f64]> = (0..f).map(|k| self.machine.output(k, 1)).collect();
-        let any_null = crate::simd::rows_of(&columns, out);
-        let all_good = Lane::Present(Verdict::Good, Tick::Next);
-        if !any_null && self.verdicts.iter().all(|v| *v == all_good) {
-            self.ready.fill(true);
-            return;
-        }
-        for ((ready, row), v) in self.ready.iter_mut().zip(out.chunks_exact(f)).zip(&self.verdicts) {
-            if *v != Lane::Absent {
-                *ready = !any_null || row.iter().all(|x| x == x);
-            }
-        }
-        for ((row, v), ready) in out.chunks_exact_mut(f).zip(&self.verdicts).zip(&mut self.ready) {
+        for ((ready, row), v) in self.ready.iter_mut().zip(out.chunks_exact_mut(f)).zip(&self.verdicts) {
             match v {
-                Lane::Present(Verdict::Good | Verdict::Null, _) => {}
+                Lane::Present(Verdict::Good | Verdict::Null, _) => {
+                    *ready = !any_null || row.iter().all(|x| x == x);
+                }
                 Lane::Present(Verdict::Reset, _) => {
                     row.fill(f64::NAN);
                     *ready = false;
