@@ -107,7 +107,11 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if level() != Level::Baseline {
-            return store_avx2(dst, values, past_cache && !cfg!(miri));
+            return if past_cache && !cfg!(miri) {
+                crate::block::store_f64_past_cache(dst, values)
+            } else {
+                store_avx2(dst, values)
+            };
         }
         let _ = past_cache;
         crate::block::store_f64(dst, values)
@@ -118,11 +122,9 @@ pub(crate) unsafe fn store(dst: *mut f64, values: &[f64], past_cache: bool) -> b
 /// As [`store`]; the CPU must have AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) unsafe fn store_avx2(dst: *mut f64, values: &[f64], past_cache: bool) -> bool {
+unsafe fn store_avx2(dst: *mut f64, values: &[f64]) -> bool {
     // SAFETY: the caller's promise.
-    unsafe {
-        if past_cache { crate::block::store_f64_past_cache(dst, values) } else { crate::block::store_f64(dst, values) }
-    }
+    unsafe { crate::block::store_f64(dst, values) }
 }
 
 /// See [`crate::bars::all_good`].

@@ -132,6 +132,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         }
     }
 
+    #[allow(clippy::single_range_in_vec_init, reason = "one of several ranges")]
     #[inline(always)]
     fn slide_of<const K: usize, const SPREAD: bool>(&mut self, i: &Instr, n: u32, share: f64) {
         let Span { rows, cursor, .. } = self.span;

@@ -58,6 +58,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
 impl<V: Lanes> Block<'_, '_, '_, V> {
     /// Runs an instruction that waits for the divider, and hands out finished values line by line in between: the
     /// memory is busy meanwhile.
+    #[allow(clippy::single_range_in_vec_init, reason = "one of several ranges")]
     #[inline(always)]
     fn slow<const N: usize>(&mut self, i: &Instr, f: impl Fn(&mut [f64], [&[f64]; N])) {
         let (dst, src, len) = self.places(i);
