@@ -1,6 +1,5 @@
 //! Arrow tables as columns, symbols and times; no copy, no concatenation.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,8 +13,7 @@ use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyRecordBatch;
-use qtfeat_core::batch::Series;
-use qtfeat_core::source::{Bits, Chunk, Column, Rows, Times, Values};
+use qtfeat_core::source::{Bits, Chunk, Column, Times, Values};
 
 use crate::error::{OrRaise, column_error, row_error, unreadable};
 
@@ -140,7 +138,8 @@ pub fn times<'a>(
     Times::new(name, batches.iter().map(|b| raw(b.column(at))).collect(), unit).or_raise(py)
 }
 
-fn first_null(array: &ArrayRef) -> Option<usize> {
+/// Position of the first null.
+pub fn first_null(array: &ArrayRef) -> Option<usize> {
     let nulls = array.nulls().filter(|n| n.null_count() > 0)?;
     (0..nulls.len()).find(|&i| nulls.is_null(i))
 }
@@ -174,155 +173,4 @@ fn widened(a: &ArrayRef) -> Option<Result<Vec<i64>, usize>> {
         Date32: Date32Type, Int32: Int32Type, Int16: Int16Type, Int8: Int8Type,
         UInt32: UInt32Type, UInt16: UInt16Type, UInt8: UInt8Type
     )))
-}
-
-/// Splits rows by symbol: in order of first appearance, as ranges where a symbol's rows stand together.
-pub fn groups(py: Python<'_>, batches: &[RecordBatch], schema: &Schema, by: &str) -> PyResult<Vec<Series>> {
-    let at = index_of(py, schema, by)?;
-    let mut split = Split::default();
-    for b in batches {
-        let array = b.column(at);
-        let start = split.row;
-        if let Err(bad) = split.array(array) {
-            return Err(match bad {
-                BadSymbol::Null(i) => {
-                    let row = start + i;
-                    row_error(py, by, row, format!("column {by:?}, row {row}: the symbol is null"))
-                }
-                BadSymbol::Type => {
-                    let kind = array.data_type();
-                    let message =
-                        format!("column {by:?} has type {kind}: a text, categorical or integer column is needed");
-                    column_error(py, by, message)
-                }
-            });
-        }
-    }
-    Ok(split.finish())
-}
-
-/// Why a column cannot tell symbols apart.
-enum BadSymbol {
-    /// A null at this position.
-    Null(usize),
-    Type,
-}
-
-/// Runs of equal symbols, gathered into series.
-#[derive(Default)]
-pub struct Split {
-    ids: HashMap<String, usize>,
-    names: Vec<String>,
-    /// Runs of each symbol: (first row, rows).
-    runs: Vec<Vec<(usize, usize)>>,
-    row: usize,
-    last: Option<usize>,
-}
-
-impl Split {
-    /// Adds `rows` rows of one symbol.
-    pub fn run(&mut self, symbol: &str, rows: usize) {
-        let id = match self.last {
-            Some(id) if self.names[id] == symbol => id,
-            _ => self.ids.get(symbol).copied().unwrap_or_else(|| {
-                let id = self.names.len();
-                self.ids.insert(symbol.to_owned(), id);
-                self.names.push(symbol.to_owned());
-                self.runs.push(Vec::new());
-                id
-            }),
-        };
-        match self.runs[id].last_mut() {
-            Some((from, n)) if *from + *n == self.row => *n += rows,
-            _ => self.runs[id].push((self.row, rows)),
-        }
-        self.row += rows;
-        self.last = Some(id);
-    }
-
-    /// Adds one row for each value; equal neighbours are looked up once.
-    pub fn runs<T: PartialEq, S: AsRef<str>>(&mut self, values: impl Iterator<Item = T>, text: impl Fn(&T) -> S) {
-        let mut values = values;
-        let Some(mut now) = values.next() else { return };
-        let mut rows = 1;
-        for next in values {
-            if next == now {
-                rows += 1;
-            } else {
-                self.run(text(&now).as_ref(), rows);
-                (now, rows) = (next, 1);
-            }
-        }
-        self.run(text(&now).as_ref(), rows);
-    }
-
-    fn array(&mut self, array: &ArrayRef) -> Result<(), BadSymbol> {
-        macro_rules! run_integers {
-            ($($data:ident: $t:ty),+) => {
-                match array.data_type() {
-                    $(DataType::$data => {
-                        self.runs(array.as_primitive::<$t>().values().iter(), |x| x.to_string());
-                    })+
-                    _ => return Err(BadSymbol::Type),
-                }
-            };
-        }
-        if let Some(i) = first_null(array) {
-            return Err(BadSymbol::Null(i));
-        }
-        let n = array.len();
-        match array.data_type() {
-            DataType::Utf8 => {
-                let texts = array.as_string::<i32>();
-                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
-            }
-            DataType::LargeUtf8 => {
-                let texts = array.as_string::<i64>();
-                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
-            }
-            DataType::Utf8View => {
-                let texts = array.as_string_view();
-                self.runs((0..n).map(|i| texts.value(i)), |s| *s);
-            }
-            DataType::Dictionary(..) => {
-                let dictionary = array.as_any_dictionary();
-                let values = dictionary.values();
-                // A null among the values matters only where a row has it.
-                let texts =
-                    (0..values.len()).map(|i| Self::text(&values.slice(i, 1))).collect::<Result<Vec<_>, _>>()?;
-                let keys = dictionary.normalized_keys();
-                if let Some(i) = keys.iter().position(|&k| texts.get(k).is_none_or(Option::is_none)) {
-                    return Err(BadSymbol::Null(i));
-                }
-                self.runs(keys.iter(), |&&k| texts[k].as_deref().unwrap_or_default());
-            }
-            _ => run_integers!(
-                Int64: Int64Type, Int32: Int32Type, Int16: Int16Type, Int8: Int8Type,
-                UInt64: UInt64Type, UInt32: UInt32Type, UInt16: UInt16Type, UInt8: UInt8Type
-            ),
-        }
-        Ok(())
-    }
-
-    /// The one value of an array, or none for a null.
-    fn text(one: &ArrayRef) -> Result<Option<String>, BadSymbol> {
-        let mut split = Self::default();
-        match split.array(one) {
-            Ok(()) => Ok(split.names.pop()),
-            Err(BadSymbol::Null(_)) => Ok(None),
-            Err(BadSymbol::Type) => Err(BadSymbol::Type),
-        }
-    }
-
-    /// The series, in order of first appearance.
-    pub fn finish(self) -> Vec<Series> {
-        let series = |(symbol, runs): (String, Vec<(usize, usize)>)| {
-            let rows = match runs.as_slice() {
-                [(from, n)] => Rows::Range(*from..*from + *n),
-                _ => Rows::Index(runs.iter().flat_map(|&(from, n)| (from as u32)..((from + n) as u32)).collect()),
-            };
-            Series { rows, symbol: Some(symbol) }
-        };
-        self.names.into_iter().zip(self.runs).map(series).collect()
-    }
 }

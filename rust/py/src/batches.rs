@@ -16,6 +16,7 @@ use crate::compute::{Call, Carried, Options, bars_of, check};
 use crate::error::{schema_error, to_py_snapshot};
 use crate::features::FeatureSet;
 use crate::output::{Kind, Output};
+use crate::split;
 
 /// Features of one record batch after the other; each symbol's series goes on.
 #[pyclass(frozen, module = "qtfeat._core")]
@@ -62,7 +63,7 @@ impl Batches {
         let bars = bars_of(py, &call.fs, &batches, &schema, time, self.time_unit_ns, &mut store)?;
         check(py, &call.fs, &bars, rows, call.policy)?;
         let series = match &self.by {
-            Some(by) => arrow::groups(py, &batches, &schema, by)?,
+            Some(by) => split::groups(py, &batches, &schema, by)?,
             None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
         };
         let state = &mut *state;

@@ -15,10 +15,11 @@ use qtfeat_core::source::{Bars, OHLCV, Rows, Times};
 
 use crate::args::{Bad, Gap, policy};
 use crate::arrays::Held;
-use crate::arrow::{self, Split};
+use crate::arrow;
 use crate::error::{OrRaise, column_error, schema_error};
 use crate::features::{FeatureSet, Labels};
 use crate::output::{Kind, Output};
+use crate::split::{self, Split};
 
 /// What all table calls are told, besides the table.
 pub struct Options {
@@ -84,7 +85,7 @@ pub fn compute_table(
     let mut store = Vec::new();
     let bars = bars_of(py, &fs.inner, &batches, &schema, time, options.time_unit_ns, &mut store)?;
     let series = match by {
-        Some(by) => arrow::groups(py, &batches, &schema, by)?,
+        Some(by) => split::groups(py, &batches, &schema, by)?,
         None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
     };
     if let Some(out) = &out {
@@ -172,13 +173,13 @@ pub fn compute_arrays(
     let rows = bars.ohlcv.iter().flatten().chain(&bars.extras).map(qtfeat_core::source::Column::len).next();
     let rows = rows.or(bars.times.as_ref().map(Times::len)).unwrap_or(0);
     let series = match &symbols {
-        Some((codes, names)) => split(py, codes.as_slice()?, names, rows)?,
+        Some((codes, names)) => by_codes(py, codes.as_slice()?, names, rows)?,
         None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
     };
     Call::new(fs, options).run(py, &bars, &series, rows, Carried::default(), out.as_ref())
 }
 
-fn split(py: Python<'_>, codes: &[i64], names: &[String], rows: usize) -> PyResult<Vec<Series>> {
+fn by_codes(py: Python<'_>, codes: &[i64], names: &[String], rows: usize) -> PyResult<Vec<Series>> {
     if codes.len() != rows {
         return Err(schema_error(py, format!("the symbol column has {} rows, the others {rows}", codes.len())));
     }
@@ -187,7 +188,7 @@ fn split(py: Python<'_>, codes: &[i64], names: &[String], rows: usize) -> PyResu
     if let Some(row) = codes.iter().position(|c| !known.contains(c)) {
         return Err(schema_error(py, format!("row {row}: the symbol is null")));
     }
-    split.runs(codes.iter(), |&&c| names[c as usize].as_str());
+    split.runs(codes, |_, c| Ok::<_, PyErr>(names[c as usize].as_str()))?;
     Ok(split.finish())
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod features;
 mod labels;
 mod output;
+mod split;
 mod stream;
 mod synth;
 mod trees;

@@ -1,0 +1,204 @@
+//! Rows by symbol.
+
+use std::collections::HashMap;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, GenericStringArray, OffsetSizeTrait, RecordBatch};
+use arrow_schema::{DataType, Schema};
+use pyo3::prelude::*;
+use qtfeat_core::batch::Series;
+use qtfeat_core::source::Rows;
+
+use crate::arrow::{first_null, index_of};
+use crate::error::{column_error, row_error};
+
+/// Splits rows by symbol: in order of first appearance, as ranges where a symbol's rows stand together.
+pub fn groups(py: Python<'_>, batches: &[RecordBatch], schema: &Schema, by: &str) -> PyResult<Vec<Series>> {
+    let at = index_of(py, schema, by)?;
+    let mut split = Split::default();
+    for b in batches {
+        let array = b.column(at);
+        let start = split.row;
+        if let Err(bad) = split.array(array) {
+            return Err(match bad {
+                BadSymbol::Null(i) => {
+                    let row = start + i;
+                    row_error(py, by, row, format!("column {by:?}, row {row}: the symbol is null"))
+                }
+                BadSymbol::Type => {
+                    let kind = array.data_type();
+                    let message =
+                        format!("column {by:?} has type {kind}: a text, categorical or integer column is needed");
+                    column_error(py, by, message)
+                }
+            });
+        }
+    }
+    Ok(split.finish())
+}
+
+/// Why a column cannot tell symbols apart.
+enum BadSymbol {
+    /// A null at this position.
+    Null(usize),
+    Type,
+}
+
+/// Rows, of `total`, from the first on that are the first again; `same(at, n)` says whether rows at..at + n all are
+/// as the one before them. The steps grow: a long run costs little, and rows that alternate a look each.
+fn leading(total: usize, same: impl Fn(usize, usize) -> bool) -> usize {
+    let (mut rows, mut step, mut grow) = (1, 1, true);
+    while rows < total && step > 0 {
+        let n = step.min(total - rows);
+        if same(rows, n) {
+            rows += n;
+            step = if grow { (step * 2).min(256) } else { step };
+        } else {
+            (step, grow) = (n / 2, false);
+        }
+    }
+    rows.min(total)
+}
+
+/// Runs of equal symbols, gathered into series.
+#[derive(Default)]
+pub struct Split {
+    ids: HashMap<String, usize>,
+    names: Vec<String>,
+    /// Runs of each symbol: (first row, rows).
+    runs: Vec<Vec<(usize, usize)>>,
+    row: usize,
+    last: Option<usize>,
+}
+
+impl Split {
+    /// Adds `rows` rows of one symbol.
+    fn run(&mut self, symbol: &str, rows: usize) {
+        let id = match self.last {
+            Some(id) if self.names[id] == symbol => id,
+            _ => self.ids.get(symbol).copied().unwrap_or_else(|| {
+                let id = self.names.len();
+                self.ids.insert(symbol.to_owned(), id);
+                self.names.push(symbol.to_owned());
+                self.runs.push(Vec::new());
+                id
+            }),
+        };
+        match self.runs[id].last_mut() {
+            Some((from, n)) if *from + *n == self.row => *n += rows,
+            _ => self.runs[id].push((self.row, rows)),
+        }
+        self.row += rows;
+        self.last = Some(id);
+    }
+
+    /// Adds one row for each value; of equal neighbours the text is asked for once, with the first one's position.
+    pub fn runs<T: PartialEq + Copy, S: AsRef<str>, E>(
+        &mut self,
+        values: &[T],
+        text: impl Fn(usize, T) -> Result<S, E>,
+    ) -> Result<(), E> {
+        let mut at = 0;
+        while let Some(&now) = values.get(at) {
+            let rest = &values[at..];
+            let rows = leading(rest.len(), |i, n| rest[i..i + n].iter().fold(true, |all, x| all & (*x == now)));
+            self.run(text(at, now)?.as_ref(), rows);
+            at += rows;
+        }
+        Ok(())
+    }
+
+    /// As [`Split::runs`], for text: equal neighbours are bytes that repeat, under offsets of equal distance.
+    fn texts<O: OffsetSizeTrait>(&mut self, texts: &GenericStringArray<O>) {
+        let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
+        let mut at = 0;
+        while at < texts.len() {
+            let from = &offsets[at..];
+            let size = from[1] - from[0];
+            let rows = leading(from.len() - 1, |i, n| {
+                let even = from[i..=i + n].windows(2).fold(true, |all, o| all & (o[1] - o[0] == size));
+                let (before, first, last) = (from[i - 1].as_usize(), from[i].as_usize(), from[i + n].as_usize());
+                even && bytes[before..last - size.as_usize()] == bytes[first..last]
+            });
+            self.run(texts.value(at), rows);
+            at += rows;
+        }
+    }
+
+    fn array(&mut self, array: &ArrayRef) -> Result<(), BadSymbol> {
+        macro_rules! each_integer {
+            ($kind:expr, $run:ident) => {
+                match $kind {
+                    DataType::Int8 => $run!(Int8Type),
+                    DataType::Int16 => $run!(Int16Type),
+                    DataType::Int32 => $run!(Int32Type),
+                    DataType::Int64 => $run!(Int64Type),
+                    DataType::UInt8 => $run!(UInt8Type),
+                    DataType::UInt16 => $run!(UInt16Type),
+                    DataType::UInt32 => $run!(UInt32Type),
+                    DataType::UInt64 => $run!(UInt64Type),
+                    _ => Err(BadSymbol::Type),
+                }
+            };
+        }
+        if let Some(i) = first_null(array) {
+            return Err(BadSymbol::Null(i));
+        }
+        match array.data_type() {
+            DataType::Utf8 => self.texts(array.as_string::<i32>()),
+            DataType::LargeUtf8 => self.texts(array.as_string::<i64>()),
+            DataType::Utf8View => {
+                // Equal views are equal texts; equal texts under different views are one symbol all the same.
+                let texts = array.as_string_view();
+                self.runs(texts.views(), |i, _| Ok::<_, BadSymbol>(texts.value(i)))?;
+            }
+            DataType::Dictionary(key, _) => {
+                let values = array.as_any_dictionary().values();
+                // A null among the values matters only where a row has it.
+                let texts =
+                    (0..values.len()).map(|i| Self::text(&values.slice(i, 1))).collect::<Result<Vec<_>, _>>()?;
+                macro_rules! keys {
+                    ($t:ty) => {
+                        self.runs(array.as_dictionary::<$t>().keys().values(), |i, key| {
+                            let text = usize::try_from(key).ok().and_then(|k| texts.get(k));
+                            text.and_then(Option::as_deref).ok_or(BadSymbol::Null(i))
+                        })
+                    };
+                }
+                each_integer!(key.as_ref(), keys)?;
+            }
+            kind => {
+                macro_rules! integers {
+                    ($t:ty) => {
+                        self.runs(array.as_primitive::<$t>().values(), |_, x| Ok::<_, BadSymbol>(x.to_string()))
+                    };
+                }
+                each_integer!(kind, integers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one value of an array, or none for a null.
+    fn text(one: &ArrayRef) -> Result<Option<String>, BadSymbol> {
+        let mut split = Self::default();
+        match split.array(one) {
+            Ok(()) => Ok(split.names.pop()),
+            Err(BadSymbol::Null(_)) => Ok(None),
+            Err(BadSymbol::Type) => Err(BadSymbol::Type),
+        }
+    }
+
+    /// The series, in order of first appearance.
+    pub fn finish(self) -> Vec<Series> {
+        let series = |(symbol, runs): (String, Vec<(usize, usize)>)| {
+            let rows = match runs.as_slice() {
+                [(from, n)] => Rows::Range(*from..*from + *n),
+                _ => Rows::Index(runs.iter().flat_map(|&(from, n)| (from as u32)..((from + n) as u32)).collect()),
+            };
+            Series { rows, symbol: Some(symbol) }
+        };
+        self.names.into_iter().zip(self.runs).map(series).collect()
+    }
+}
