@@ -6,8 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// Page size that the arena asks for.
 const HUGE: usize = 2 << 20;
-/// Largest freed arena that is kept for the next call.
+/// Smallest freed arena that is kept for the next call: the allocator keeps what is smaller.
+const SMALL: usize = 64 << 10;
+/// Most bytes that are kept, and in how many arenas: calls of a few sizes in turn find their own again.
 const KEEP: usize = 2 << 30;
+const SLOTS: usize = 4;
 
 /// Output memory of one call. Large ones are 2 MiB aligned and backed by huge pages where the system
 /// has them: touching fresh 4 KiB pages would cost three times the arithmetic.
@@ -23,18 +26,19 @@ unsafe impl Send for Arena {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for Arena {}
 
-static FREED: Mutex<Option<Arena>> = Mutex::new(None);
+/// Freed arenas, oldest first.
+static FREED: Mutex<Vec<Arena>> = Mutex::new(Vec::new());
 
 impl Arena {
-    /// At least `bytes` bytes, contents undefined; the arena freed last is reused where it fits.
+    /// At least `bytes` bytes, contents undefined; the smallest of the arenas freed last that fits is reused.
     pub fn take(bytes: usize) -> Self {
         let bytes = bytes.max(64);
-        if bytes >= HUGE {
+        if bytes >= SMALL {
             let mut freed = FREED.lock().unwrap_or_else(PoisonError::into_inner);
-            if freed.as_ref().is_some_and(|a| a.layout.size() >= bytes && a.layout.size() / 4 <= bytes)
-                && let Some(arena) = freed.take()
-            {
-                return arena;
+            let fits = |a: &Self| a.layout.size() >= bytes && a.layout.size() / 4 <= bytes;
+            let best = (0..freed.len()).filter(|&i| fits(&freed[i])).min_by_key(|&i| freed[i].layout.size());
+            if let Some(i) = best {
+                return freed.remove(i);
             }
         }
         Self::fresh(bytes)
@@ -57,13 +61,16 @@ impl Arena {
 
     /// Gives the memory kept for the next call back to the system; returns its bytes.
     pub fn release() -> usize {
-        let kept = FREED.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.map_or(0, |mut arena| {
-            let size = arena.layout.size();
-            arena.free();
-            std::mem::forget(arena);
-            size
-        })
+        let kept = std::mem::take(&mut *FREED.lock().unwrap_or_else(PoisonError::into_inner));
+        kept.into_iter().map(Self::give_back).sum()
+    }
+
+    /// Frees the memory for good; returns its bytes.
+    fn give_back(mut self) -> usize {
+        let size = self.layout.size();
+        self.free();
+        std::mem::forget(self);
+        size
     }
 
     /// First byte.
@@ -90,16 +97,13 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         let size = self.layout.size();
-        if (HUGE..=KEEP).contains(&size) {
+        if (SMALL..=KEEP).contains(&size) {
             let mut freed = FREED.lock().unwrap_or_else(PoisonError::into_inner);
-            if freed.as_ref().is_none_or(|a| a.layout.size() < size) {
-                let mine = Self { ptr: self.ptr, layout: self.layout };
-                if let Some(mut old) = freed.replace(mine) {
-                    old.free();
-                    std::mem::forget(old);
-                }
-                return;
+            freed.push(Self { ptr: self.ptr, layout: self.layout });
+            while freed.len() > SLOTS || freed.iter().map(|a| a.layout.size()).sum::<usize>() > KEEP {
+                freed.remove(0).give_back();
             }
+            return;
         }
         self.free();
     }
@@ -109,8 +113,9 @@ impl Drop for Arena {
 mod tests {
     use super::*;
 
+    // One test: the kept arenas are the process's.
     #[test]
-    fn arena_is_reused_and_released() {
+    fn arenas_are_reused_and_released() {
         Arena::release();
         let a = Arena::take(3 * HUGE);
         let at = a.as_ptr();
@@ -120,5 +125,16 @@ mod tests {
         drop(b);
         assert_eq!(Arena::release(), 3 * HUGE);
         assert_eq!(Arena::release(), 0);
+        // Sizes in turn find their own again; a large one is no home for a small one.
+        let sizes = [32 * HUGE, SMALL, 4 * HUGE];
+        let first: Vec<_> = sizes.map(Arena::take).iter().map(Arena::as_ptr).collect();
+        for (size, at) in sizes.into_iter().zip(first) {
+            assert_eq!(Arena::take(size).as_ptr(), at);
+        }
+        // More than are kept: the oldest go.
+        let many: Vec<Arena> = (0..=SLOTS).map(|i| Arena::take((i + 5) * HUGE)).collect();
+        let sizes: Vec<usize> = many.iter().map(Arena::len).collect();
+        drop(many);
+        assert_eq!(Arena::release(), sizes[1..].iter().sum::<usize>());
     }
 }
