@@ -142,6 +142,7 @@ impl Room<'_> {
     ///
     /// # Panics
     /// If there are not as many values as there is room.
+    #[inline(always)]
     pub(crate) fn finish<V: Lanes>(&mut self, values: &[f64]) -> bool {
         assert!(values.len() == self.len);
         self.lines::<V>(values);

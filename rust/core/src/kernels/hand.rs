@@ -60,12 +60,16 @@ impl<'r> Handing<'r> {
         }
     }
 
-    /// Hands out what is not there yet.
+    /// Hands out what is not there yet. (Inlined, or the registers of the CPU level would be function calls.)
+    #[inline(always)]
     pub(super) fn finish<V: Lanes>(self, slab: &Slab) -> Done {
         let Out { from, rows, .. } = self.out;
-        let mut nulls = [None; EMITS];
-        for ((null, room), from) in nulls.iter_mut().zip(self.rooms).zip(from) {
-            *null = room.map(|mut room| room.finish::<V>(&slab.values()[from..from + rows]));
+        let (mut rooms, mut nulls) = (self.rooms, [None; EMITS]);
+        for k in 0..EMITS {
+            // No closure here: it would be compiled for the baseline.
+            if let Some(room) = &mut rooms[k] {
+                nulls[k] = Some(room.finish::<V>(&slab.values()[from[k]..from[k] + rows]));
+            }
         }
         Done { nulls, out: self.out }
     }

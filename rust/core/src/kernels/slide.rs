@@ -19,8 +19,8 @@ struct Slide<V, const K: usize, const SPREAD: bool> {
     mean: [[V; PAST]; LEVELS],
     m2: [[V; PAST]; LEVELS],
     /// For the merge of each level's part with the newer ones: the weight of the deviation, the newer one's share.
-    weight: [V; LEVELS],
-    share: [V; LEVELS],
+    weight: [f64; LEVELS],
+    share: [f64; LEVELS],
 }
 
 /// Registers that level `k` keeps.
@@ -49,7 +49,7 @@ fn lagged<V: Lanes>(now: V, past: &[V; PAST], kept: usize, rows: usize) -> V {
 impl<V: Lanes, const K: usize, const SPREAD: bool> Slide<V, K, SPREAD> {
     fn new(n: u32) -> Self {
         let newer = |k: usize| n & ((1 << k) - 1);
-        let of = |k: usize, f: fn(u32, u32) -> f64| V::of(if newer(k) == 0 { 0.0 } else { f(1 << k, newer(k)) });
+        let of = |k: usize, f: fn(u32, u32) -> f64| if newer(k) == 0 { 0.0 } else { f(1 << k, newer(k)) };
         Self {
             n,
             mean: [[V::of(f64::NAN); PAST]; LEVELS],
@@ -107,12 +107,12 @@ impl<V: Lanes, const K: usize, const SPREAD: bool> Slide<V, K, SPREAD> {
     fn join<const L: usize>(&self, newer: usize, (mean, m2): (V, V), done: (V, V)) -> (V, V) {
         let kept = kept(L, V::WIDTH);
         let older = lagged(mean, &self.mean[L], kept, newer);
-        let joined = sl::merge(older, done.0, self.share[L]);
+        let joined = sl::merge(older, done.0, V::of(self.share[L]));
         if !SPREAD {
             return (joined, done.1);
         }
         let older_m2 = lagged(m2, &self.m2[L], kept, newer);
-        (joined, sl::m2_merge(older_m2, done.1, older, done.0, self.weight[L]))
+        (joined, sl::m2_merge(older_m2, done.1, older, done.0, V::of(self.weight[L])))
     }
 }
 
