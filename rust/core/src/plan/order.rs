@@ -7,8 +7,9 @@ use crate::graph::{Expr, Op};
 
 impl Planner<'_> {
     /// Order: for each recursion depth d, the outputs that need no more, then what the links of depth d + 1
-    /// read, then those links in banks. Within that, operands stand right before their reader, so that most
-    /// values are still in the first-level cache when they are read.
+    /// read, then those links in banks; for a block of one series all links, then the outputs, last those that wait
+    /// for the divider: the others go out meanwhile. Within that, operands stand right before their reader, so that
+    /// most values are still in the first-level cache when they are read.
     pub(super) fn schedule(&mut self) {
         let n = self.nodes.len();
         let mut depth = vec![0_usize; n];
@@ -19,7 +20,11 @@ impl Planner<'_> {
         let live: Vec<u32> = (0..n as u32).filter(|&id| self.uses[id as usize].live).collect();
         let deepest = live.iter().map(|&id| depth[id as usize]).max().unwrap_or(0);
         let mut done = vec![false; n];
+        let block = self.front > 0;
         for d in 0..=deepest {
+            if !block {
+                self.outputs_where(&mut done, |_, id| depth[id] == d);
+            }
             let links: Vec<u32> = live
                 .iter()
                 .copied()
@@ -32,15 +37,20 @@ impl Planner<'_> {
             let links = self.along_first(links, &live);
             self.order.extend(links.chunks(MAX_BANK).map(|ids| Work::Bank(ids.to_vec())));
         }
-        // Those that do not wait for the divider first: they go out while the others do.
-        for wait in [false, true] {
-            for (k, &x) in self.outputs.iter().enumerate() {
-                if let Expr::Node { id, .. } = x
-                    && slow(self.nodes[id as usize].op) == wait
-                {
-                    self.visit(id, &mut done);
-                    self.order.push(Work::Emit(k));
-                }
+        if block {
+            self.outputs_where(&mut done, |p, id| !slow(p.nodes[id].op));
+            self.outputs_where(&mut done, |p, id| slow(p.nodes[id].op));
+        }
+    }
+
+    /// Schedules the outputs whose node is wanted now.
+    fn outputs_where(&mut self, done: &mut [bool], wanted: impl Fn(&Self, usize) -> bool) {
+        for (k, &x) in self.outputs.iter().enumerate() {
+            if let Expr::Node { id, .. } = x
+                && wanted(self, id as usize)
+            {
+                self.visit(id, done);
+                self.order.push(Work::Emit(k));
             }
         }
     }
