@@ -159,7 +159,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         let src: [usize; K] = std::array::from_fn(|k| place(links[k].src));
         let last = extra.map_or((0, 0), |l| (place(l.dst), rows * L));
         let next = &mut self.span.next[0];
-        let (ahead, rest) = next.split_at(next.len().min(rows * LINE));
+        let (ahead, rest) = next.split_at(next.len().min(L / V::WIDTH * rows * LINE));
         *next = rest;
         let (out, input, last) = self.slab.split_many(dst, src, rows * L, last);
         let mut tile = TileBank::<K> {
@@ -251,7 +251,7 @@ struct TileBank<'a, const K: usize> {
     /// First row to store.
     store: usize,
     rows: usize,
-    /// What is read for the next tile: a line of it is asked for in each row.
+    /// What is read for the next tile: a line of it is asked for in each row of each register.
     ahead: &'a [f64],
 }
 
@@ -296,9 +296,10 @@ impl<const K: usize> TileBank<'_, K> {
         let input: [&[[f64; TILE_LANES]]; K] = std::array::from_fn(|k| &self.input[k][rows.clone()][..n]);
         let gains: [&[f64]; K] = std::array::from_fn(|k| &self.gains[k][rows.start - self.start[k]..][..n]);
         let late = if ALONG { &self.along.1[rows.start - self.along.0..][..n] } else { &[] };
+        let ahead = lane / V::WIDTH * self.rows + rows.start;
         let mut now = *s;
         for i in 0..n {
-            crate::cpu::prefetch(self.ahead.as_ptr().wrapping_add((rows.start + i) * LINE));
+            crate::cpu::prefetch(self.ahead.as_ptr().wrapping_add((ahead + i) * LINE));
             for k in 0..K {
                 now[k] = V::step(now[k], V::load(&input[k][i], lane), V::splat(gains[k][i]));
                 if STORE {
