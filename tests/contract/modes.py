@@ -16,6 +16,8 @@ import qtfeat as qf
 from barsets import BARSETS, real_bars, with_null_rows
 from contract.specs import EXTRA, feature_sets
 from oracles import Bars
+from qtfeat import _core
+from qtfeat.features import _options
 from sizes import scaled
 
 Matrix = npt.NDArray[np.float64]
@@ -125,6 +127,12 @@ def record_batches(case: Case, size: int) -> Matrix:
     parts = [part for at in range(0, len(case.series), size) for part in table.slice(at, size).to_batches()]
     out = qf.compute_batches(parts, case.fs, time="time", on_bad=case.on_bad)
     return _stack(pa.Table.from_batches(list(out)), case.fs)
+
+
+def open_batches(case: Case) -> _core.Batches:
+    """Record batches of one series that can be set aside between two."""
+    options = _options(None, case.on_bad, "ignore", None, 1, "float64")
+    return _core.Batches(case.fs._core, None, "time", [], options)
 
 
 def open_stream(case: Case) -> qf.Stream:

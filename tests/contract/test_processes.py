@@ -58,6 +58,31 @@ def test_a_snapshot_goes_on_in_a_new_process(profile, tmp_path):
         assert_same_bits(expected, found[key], columns, where)
 
 
+@pytest.mark.parametrize("level", ["sse2", "avx2", "avx512"])
+def test_a_state_of_batches_goes_on_at_another_cpu_level(level, tmp_path):
+    """Plans of two levels may differ, what they remember may not."""
+    jobs: list[dict[str, str]] = []
+    arrays: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
+    for profile in PROFILES:
+        for case in cases(profile, "random_walk", rows=900):
+            expected, cut, key = batch(case), 777, f"job{len(jobs)}"
+            batches, head, rest = modes.open_batches(case), case.series[:cut], case.series[cut:]
+            batches.push(head.table())
+            arrays[f"{key}.state"] = np.frombuffer(batches.snapshot(), np.uint8)
+            arrays |= {f"{key}.ohlcv": rest.ohlcv, f"{key}.time": rest.time, f"{key}.extra": rest.extra}
+            wanted[key] = (expected[:, cut:], case.fs.columns, f"state at row {cut} {case.label}")
+            jobs.append({"key": key, "profile": profile, "set": str(case.fs.name), "on_bad": case.on_bad})
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    cpu = run_worker("resume", str(tmp_path), QTFEAT_CPU=level).strip()
+    if cpu != level:
+        pytest.skip(f"this CPU has no {level}: {cpu} ran instead")
+    found = np.load(tmp_path / "out.npz", allow_pickle=False)
+    for key, (expected, columns, where) in wanted.items():
+        assert_same_bits(expected, found[key], columns, where)
+
+
 @cache
 def here() -> dict[str, dict[str, str]]:
     """Return the digests of this process, at the level it runs at."""

@@ -1,6 +1,7 @@
-"""What runs in a process of its own: `python -m contract.worker restore|digest FOLDER`.
+"""What runs in a process of its own: `python -m contract.worker restore|resume|digest FOLDER`.
 
 `restore` goes on from snapshots that another process took: FOLDER holds jobs.json and arrays.npz, and gets out.npz.
+`resume` does the same with states of record batches, and prints the CPU level in use.
 `digest` prints, as JSON, the CPU level in use and a hash of every column in every mode.
 """
 
@@ -38,6 +39,21 @@ def restore(folder: Path) -> None:
     np.savez(folder / "out.npz", **out)
 
 
+def resume(folder: Path) -> None:
+    """Continue every state of record batches of the folder and write the features that follow."""
+    arrays = np.load(folder / "arrays.npz", allow_pickle=False)
+    out = {}
+    for job in json.loads((folder / "jobs.json").read_text(encoding="utf-8")):
+        fs = next(fs for fs in feature_sets(job["profile"]) if fs.name == job["set"])
+        key = job["key"]
+        rest = Series(arrays[f"{key}.ohlcv"], arrays[f"{key}.time"], arrays[f"{key}.extra"])
+        batches = modes.open_batches(Case(fs, rest, job["on_bad"]))
+        batches.restore(arrays[f"{key}.state"].tobytes())
+        out[key] = batches.push(rest.table()).matrix()
+    np.savez(folder / "out.npz", **out)
+    print(qf.cpu())
+
+
 def _digest(columns: list[str], values: Any) -> dict[str, str]:
     return {
         name: hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest()
@@ -72,6 +88,8 @@ def main() -> None:
     command = sys.argv[1]
     if command == "restore":
         restore(Path(sys.argv[2]))
+    elif command == "resume":
+        resume(Path(sys.argv[2]))
     elif command == "digest":
         print(json.dumps({"cpu": qf.cpu(), "digests": digests()}))
     else:
