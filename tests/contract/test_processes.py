@@ -46,10 +46,10 @@ def test_a_snapshot_goes_on_in_a_new_process(profile, tmp_path):
             for cut in CUTS:
                 modes.pushed(stream, case, slice(at, cut))
                 key, at, rest = f"job{len(jobs)}", cut, case.series[cut : cut + 60]
-                arrays[f"{key}.snapshot"] = np.frombuffer(stream.snapshot(), np.uint8)
+                arrays[f"{key}.past"] = np.frombuffer(stream.snapshot(), np.uint8)
                 arrays |= {f"{key}.ohlcv": rest.ohlcv, f"{key}.time": rest.time, f"{key}.extra": rest.extra}
                 wanted[key] = (expected[:, cut : cut + 60], case.fs.columns, f"snapshot at row {cut} {case.label}")
-                jobs.append({"key": key, "profile": profile, "set": str(case.fs.name)})
+                jobs.append({"key": key, "profile": profile, "set": str(case.fs.name), "on_bad": case.on_bad})
     (tmp_path / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
     np.savez(tmp_path / "arrays.npz", **arrays)
     run_worker("restore", str(tmp_path))
@@ -69,7 +69,7 @@ def test_a_state_of_batches_goes_on_at_another_cpu_level(level, tmp_path):
             expected, cut, key = batch(case), 777, f"job{len(jobs)}"
             batches, head, rest = modes.open_batches(case), case.series[:cut], case.series[cut:]
             batches.push(head.table())
-            arrays[f"{key}.state"] = np.frombuffer(batches.snapshot(), np.uint8)
+            arrays[f"{key}.past"] = np.frombuffer(batches.snapshot(), np.uint8)
             arrays |= {f"{key}.ohlcv": rest.ohlcv, f"{key}.time": rest.time, f"{key}.extra": rest.extra}
             wanted[key] = (expected[:, cut:], case.fs.columns, f"state at row {cut} {case.label}")
             jobs.append({"key": key, "profile": profile, "set": str(case.fs.name), "on_bad": case.on_bad})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,33 +26,34 @@ from contract.specs import PROFILES, everything, feature_sets
 DIGESTED = ("random_walk", "price_1e-8", "outlier_1e9", "volume_gaps", "one_ulp", "huge_jumps", "regimes", "flat")
 
 
-def restore(folder: Path) -> None:
-    """Continue every snapshot of the folder and write the features that follow."""
-    arrays = np.load(folder / "arrays.npz", allow_pickle=False)
-    out = {}
-    for job in json.loads((folder / "jobs.json").read_text(encoding="utf-8")):
-        fs = next(fs for fs in feature_sets(job["profile"]) if fs.name == job["set"])
-        key = job["key"]
-        stream = qf.Stream.restore(fs, arrays[f"{key}.snapshot"].tobytes(), time_unit="ns")
-        rest = Series(arrays[f"{key}.ohlcv"], arrays[f"{key}.time"], arrays[f"{key}.extra"])
-        out[key] = modes.pushed(stream, Case(fs, rest, ""), slice(None))
-        stream.snapshot()
-    np.savez(folder / "out.npz", **out)
+Rows = Callable[[qf.FeatureSet, bytes, Series, str], Any]
 
 
-def resume(folder: Path) -> None:
-    """Continue every state of record batches of the folder and write the features that follow."""
+def _go_on(folder: Path, rows: Rows) -> None:
+    """Write what `rows` makes of each job: a set, the bytes of its past, the series that follows, and `on_bad`."""
     arrays = np.load(folder / "arrays.npz", allow_pickle=False)
     out = {}
     for job in json.loads((folder / "jobs.json").read_text(encoding="utf-8")):
         fs = next(fs for fs in feature_sets(job["profile"]) if fs.name == job["set"])
         key = job["key"]
         rest = Series(arrays[f"{key}.ohlcv"], arrays[f"{key}.time"], arrays[f"{key}.extra"])
-        batches = modes.open_batches(Case(fs, rest, job["on_bad"]))
-        batches.restore(arrays[f"{key}.state"].tobytes())
-        out[key] = batches.push(rest.table()).matrix()
+        out[key] = rows(fs, arrays[f"{key}.past"].tobytes(), rest, job["on_bad"])
     np.savez(folder / "out.npz", **out)
-    print(qf.cpu())
+
+
+def restore(fs: qf.FeatureSet, past: bytes, rest: Series, on_bad: str) -> Any:
+    """Continue a stream from its snapshot."""
+    stream = qf.Stream.restore(fs, past, time_unit="ns")
+    features = modes.pushed(stream, Case(fs, rest, on_bad), slice(None))
+    stream.snapshot()
+    return features
+
+
+def resume(fs: qf.FeatureSet, past: bytes, rest: Series, on_bad: str) -> Any:
+    """Continue record batches from their state."""
+    batches = modes.open_batches(Case(fs, rest, on_bad))
+    batches.restore(past)
+    return batches.push(rest.table()).matrix()
 
 
 def _digest(columns: list[str], values: Any) -> dict[str, str]:
@@ -87,9 +89,10 @@ def main() -> None:
     """Run one command."""
     command = sys.argv[1]
     if command == "restore":
-        restore(Path(sys.argv[2]))
+        _go_on(Path(sys.argv[2]), restore)
     elif command == "resume":
-        resume(Path(sys.argv[2]))
+        _go_on(Path(sys.argv[2]), resume)
+        print(qf.cpu())
     elif command == "digest":
         print(json.dumps({"cpu": qf.cpu(), "digests": digests()}))
     else:
