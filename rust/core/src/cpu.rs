@@ -65,6 +65,7 @@ pub fn level() -> Level {
     })
 }
 
+/// Runs a block with the kernels of the level in use.
 #[inline]
 pub(crate) fn dispatch(
     plan: &Plan,
@@ -73,12 +74,16 @@ pub(crate) fn dispatch(
     span: Span<'_>,
     sink: Sink<'_>,
 ) -> bool {
-    dispatch_to(level(), plan, slab, states, span, sink)
+    // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
+    unsafe { dispatch_to(level(), plan, slab, states, span, sink) }
 }
 
-/// As [`dispatch`], to a level that this CPU has; to the baseline otherwise.
+/// As [`dispatch`], with the kernels of one level.
+///
+/// # Safety
+/// The CPU must have the level.
 #[inline]
-pub(crate) fn dispatch_to(
+pub(crate) unsafe fn dispatch_to(
     level: Level,
     plan: &Plan,
     slab: &mut Slab,
@@ -87,7 +92,7 @@ pub(crate) fn dispatch_to(
     sink: Sink<'_>,
 ) -> bool {
     match level {
-        // SAFETY: `level` never passes `best`, which asks the CPU for exactly these features.
+        // SAFETY: the caller's promise.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { block_avx512(plan, slab, states, span, sink) },
         // SAFETY: as above.

@@ -201,7 +201,7 @@ pub type Sink<'a> = &'a mut dyn Take;
 struct Block<'a, 's, 'n, V> {
     slab: &'a mut Slab,
     span: Span<'n>,
-    /// Values to ask for between two instructions.
+    /// Values to ask for between two instructions: none where a bank of recursions asks.
     share: usize,
     /// Rows of the run before this tile.
     before: usize,
@@ -220,16 +220,20 @@ fn block<V: Lanes>(
     sink: Sink<'_>,
 ) -> bool {
     let (mut before, mut whole) = (0, true);
+    let banked = span.lanes == 1 && plan.steps.iter().any(|s| matches!(s, Step::Bank { .. }));
     // A plan that keeps its outputs has no step where they are inputs.
     let turns = plan.steps.len().max(1) * span.rows.div_ceil(plan.tile);
-    let ahead: usize = span.next.iter().map(|piece| piece.len()).sum();
+    let ahead: usize = if banked { 0 } else { span.next.iter().map(|piece| piece.len()).sum() };
     let share = ahead.div_ceil(turns).next_multiple_of(LINE);
     while before < span.rows {
         let rows = plan.tile.min(span.rows - before);
         let tile = Span { cursor: span.cursor + before, rows, ..span };
         let mut tile = Block::<V> { slab, span: tile, share, before, sink, torn: false, lanes: PhantomData };
         execute(&mut tile, plan, states, span.lanes);
-        (whole, span.next) = (whole & !tile.torn, tile.span.next);
+        whole &= !tile.torn;
+        if !banked {
+            span.next = tile.span.next;
+        }
         before += rows;
     }
     whole

@@ -100,7 +100,9 @@ impl Machine {
     pub(crate) fn run_at(&mut self, level: crate::cpu::Level, rows: usize, sink: Sink<'_>) {
         let next = Next::default();
         let span = Span { cursor: self.cursor, rows, lanes: self.lanes, last_only: false, fresh: false, next };
-        crate::cpu::dispatch_to(level, &self.plan, &mut self.slab, &mut self.states, span, sink);
+        assert!(level <= crate::cpu::best());
+        // SAFETY: the CPU has the level (asserted).
+        let _ = unsafe { crate::cpu::dispatch_to(level, &self.plan, &mut self.slab, &mut self.states, span, sink) };
     }
 
     fn run_span(&mut self, rows: usize, last_only: bool, fresh: bool, (next, sink): (Next<'_>, Sink<'_>)) -> bool {

@@ -2,6 +2,7 @@
 //! states in memory otherwise. Each type is used only inside kernels compiled for its CPU level.
 
 mod interleave;
+mod quad;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
@@ -9,6 +10,7 @@ pub(crate) mod x86;
 use crate::primitives::recursive::ChainState;
 
 pub(crate) use interleave::{columns_of, interleave};
+pub(crate) use quad::Quad;
 pub(crate) use rows::{new_rows_of, rows_of};
 
 /// What arithmetic is written in: one value, or a register of them. Each operation rounds.
@@ -49,6 +51,8 @@ impl Real for f64 {
 pub(crate) trait Lanes: Real {
     /// Lanes of the register: a divisor of 8.
     const WIDTH: usize;
+    /// Recursive steps of one series side by side.
+    type Quad: Quad;
     /// From memory; `lane` is a multiple of the width.
     fn load(x: &[f64; 8], lane: usize) -> Self;
     /// To memory.
@@ -68,6 +72,19 @@ pub(crate) trait Lanes: Real {
     /// # Safety
     /// `dst` must be valid for eight writes and 64-byte aligned, and the CPU have the level of the type.
     unsafe fn line(dst: *mut f64, x: &[f64; 8], past_cache: bool) -> bool;
+    /// As [`Lanes::line`], for four lines.
+    ///
+    /// # Safety
+    /// As [`Lanes::line`], for 32 writes.
+    #[inline(always)]
+    unsafe fn four_lines(dst: *mut f64, x: &[f64; 32], past_cache: bool) -> bool {
+        let mut null = false;
+        for (i, x) in x.as_chunks().0.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            null |= unsafe { Self::line(dst.add(i * 8), x, past_cache) };
+        }
+        null
+    }
     /// `a` where `x` is known, `b` where it is NaN.
     fn known(x: Self, a: Self, b: Self) -> Self;
     /// True where all steps have seen `ready` inputs.
@@ -109,6 +126,7 @@ impl Real for Plain {
 
 impl Lanes for Plain {
     const WIDTH: usize = 2;
+    type Quad = quad::Four;
 
     #[inline(always)]
     fn load(x: &[f64; 8], lane: usize) -> Self {

@@ -122,20 +122,17 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Puts the whole lines of memory that `values`, all that are there from the first row on, fill by now, NaN made
-    /// canonical.
+    /// Puts the next four lines of memory, if `values`, all that are there from the first row on, fill them by now; NaN
+    /// is made canonical.
     #[inline(always)]
-    pub(crate) fn lines<V: Lanes>(&mut self, values: &[f64]) {
-        let values = &values[..values.len().min(self.len)];
+    pub(crate) fn four<V: Lanes>(&mut self, values: &[f64]) {
         let from = self.head + self.lines * 8;
-        let (lines, _) = values.get(from..).unwrap_or(&[]).as_chunks::<8>();
-        let mut null = false;
-        for (i, x) in lines.iter().enumerate() {
+        if let Some((lines, _)) = values[..values.len().min(self.len)].get(from..).and_then(<[f64]>::split_first_chunk)
+        {
             // SAFETY: inside the room, and aligned by the choice of `head`.
-            null |= unsafe { V::line(self.dst.add(from + i * 8), x, self.past_cache) };
+            self.null |= unsafe { V::four_lines(self.dst.add(from), lines, self.past_cache) };
+            self.lines += 4;
         }
-        self.null |= null;
-        self.lines += lines.len();
     }
 
     /// Puts what is not there yet of `values`, all of them; true if there was a null among them.
@@ -145,7 +142,12 @@ impl Room<'_> {
     #[inline(always)]
     pub(crate) fn finish<V: Lanes>(&mut self, values: &[f64]) -> bool {
         assert!(values.len() == self.len);
-        self.lines::<V>(values);
+        let (lines, _) = values.get(self.head + self.lines * 8..).unwrap_or(&[]).as_chunks::<8>();
+        for x in lines {
+            // SAFETY: inside the room, and aligned by the choice of `head`.
+            self.null |= unsafe { V::line(self.dst.add(self.head + self.lines * 8), x, self.past_cache) };
+            self.lines += 1;
+        }
         let (head, done) = (self.head.min(self.len), (self.head + self.lines * 8).min(self.len));
         // SAFETY: the ranges are inside the room.
         unsafe { self.null | store_f64(self.dst, &values[..head]) | store_f64(self.dst.add(done), &values[done..]) }

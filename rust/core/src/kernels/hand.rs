@@ -49,13 +49,13 @@ impl<'r> Handing<'r> {
         std::array::from_fn(|k| from[k]..from[k] + if own[k] || self.rooms[k].is_none() { 0 } else { rows })
     }
 
-    /// Hands out another piece of each: of what is `finished` up to row `until`, and of the instruction's own result
+    /// Hands out another piece of each: of what is `finished`, and of the instruction's own result
     /// what was there `before` that piece: it is in the cache by now.
     #[inline(always)]
-    pub(super) fn piece<V: Lanes>(&mut self, finished: [&[f64]; EMITS], before: &[f64], until: usize) {
+    pub(super) fn piece<V: Lanes>(&mut self, finished: [&[f64]; EMITS], before: &[f64]) {
         for k in 0..EMITS {
             if let Some(room) = &mut self.rooms[k] {
-                room.lines::<V>(if self.out.own[k] { before } else { &finished[k][..until] });
+                room.four::<V>(if self.out.own[k] { before } else { finished[k] });
             }
         }
     }

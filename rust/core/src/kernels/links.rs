@@ -4,10 +4,12 @@ use super::{Along, Block, LINE, Span, advance};
 use crate::graph::Chain;
 use crate::plan::{Link, row_of};
 use crate::primitives::recursive::{ChainState, step};
-use crate::simd::Lanes;
+use crate::simd::{Lanes, Quad};
 
 /// Lanes of a tile of windows.
 pub const TILE_LANES: usize = 8;
+/// Chains in one register, and rows that pass through it before they are stored.
+const QUAD: usize = 4;
 /// Rows of a careful piece while a seed is being gathered.
 const PIECE: usize = 32;
 
@@ -103,27 +105,99 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         from: usize,
         rows: usize,
     ) -> f64 {
+        if K <= QUAD {
+            self.quads::<K, 1, ALONG>(links, states, along, (from, rows))
+        } else {
+            self.quads::<K, 2, ALONG>(links, states, along, (from, rows))
+        }
+    }
+
+    /// K chains in `Q` registers: lane `i` of register `q` is chain `4 q + i`, or nothing.
+    #[inline(always)]
+    fn quads<const K: usize, const Q: usize, const ALONG: bool>(
+        &mut self,
+        links: &[Link],
+        states: &mut [ChainState],
+        along: Option<(&Link, f64)>,
+        (from, rows): (usize, usize),
+    ) -> f64 {
         let coefficient = |l: &Link| l.chain.map_or(0.0, |c| c.coef.get());
         let dst: [usize; K] = std::array::from_fn(|k| self.row(links[k].dst) + from);
         let src: [usize; K] = std::array::from_fn(|k| self.row(links[k].src) + from);
-        let coef: [f64; K] = std::array::from_fn(|k| coefficient(&links[k]));
-        let mut s: [f64; K] = std::array::from_fn(|k| states[k].s);
+        let (mut coef, mut s) = ([[0.0; QUAD]; Q], [[0.0; QUAD]; Q]);
+        for (k, (link, state)) in links.iter().zip(&*states).enumerate() {
+            (coef[k / QUAD][k % QUAD], s[k / QUAD][k % QUAD]) = (coefficient(link), state.s);
+        }
+        // Most chains of a set read the same prices.
+        let same: [bool; Q] = std::array::from_fn(|q| {
+            let src = &src[q * QUAD..K.min((q + 1) * QUAD)];
+            src.iter().all(|x| *x == src[0])
+        });
         // Without a link that runs along, its place is an empty run of the slab.
         let (last, c, mut t) =
             along.map_or(((0, 0), 0.0, 0.0), |(l, t)| ((self.row(l.dst) + from, rows), coefficient(l), t));
+        // The same rows of the next block are asked for here: the memory is idle, and elsewhere outputs are on their
+        // way. Once is enough.
+        let here: *const f64 = self.slab.values().as_ptr();
+        let next = std::mem::take(&mut self.span.next).map(|x| x.get(self.before..).map_or(here, <[f64]>::as_ptr));
         let (out, input, last) = self.slab.split_many(dst, src, rows, last);
-        for r in 0..rows {
+        let (mut coefs, mut now) = ([V::Quad::of(0.0); Q], [V::Quad::of(0.0); Q]);
+        for q in 0..Q {
+            (coefs[q], now[q]) = (V::Quad::load(&coef[q]), V::Quad::load(&s[q]));
+        }
+        for at in 0..rows / QUAD {
+            for q in 0..Q {
+                let first = q * QUAD;
+                let mut x = [V::Quad::of(0.0); QUAD];
+                if same[q] {
+                    let row = &input[first].as_chunks::<QUAD>().0[at];
+                    for i in 0..QUAD {
+                        x[i] = V::Quad::of(row[i]);
+                    }
+                } else {
+                    for k in first..K.min(first + QUAD) {
+                        x[k - first] = V::Quad::load(&input[k].as_chunks::<QUAD>().0[at]);
+                    }
+                    x = V::Quad::transposed(x);
+                }
+                for i in 0..QUAD {
+                    now[q] = now[q].step(x[i], coefs[q]);
+                    x[i] = now[q];
+                }
+                if ALONG && q == 0 {
+                    let last = &mut last.as_chunks_mut::<QUAD>().0[at];
+                    for i in 0..QUAD {
+                        t = step(t, x[i].difference(), c);
+                        last[i] = t;
+                    }
+                }
+                let y = V::Quad::transposed(x);
+                for k in first..K.min(first + QUAD) {
+                    y[k - first].store(&mut out[k].as_chunks_mut::<QUAD>().0[at]);
+                }
+            }
+            if at % 2 == 0 {
+                for next in next {
+                    crate::cpu::prefetch(next.wrapping_add(at * QUAD));
+                }
+            }
+        }
+        for q in 0..Q {
+            now[q].store(&mut s[q]);
+        }
+        for r in rows / QUAD * QUAD..rows {
             for k in 0..K {
-                s[k] = step(s[k], input[k][r], coef[k]);
-                out[k][r] = s[k];
+                let s = &mut s[k / QUAD][k % QUAD];
+                *s = step(*s, input[k][r], coef[k / QUAD][k % QUAD]);
+                out[k][r] = *s;
             }
             if ALONG {
-                t = step(t, s[0] - s[1 % K], c);
+                t = step(t, s[0][0] - s[0][1], c);
                 last[r] = t;
             }
         }
         for k in 0..K {
-            states[k].s = s[k];
+            states[k].s = s[k / QUAD][k % QUAD];
         }
         t
     }
@@ -314,5 +388,37 @@ impl<const K: usize> TileBank<'_, K> {
             }
         }
         *s = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::{Level, best};
+    use crate::kernels::slide::tests::{plan, run};
+
+    /// Banks of 1 to 10 links: of one input, of several, beside each other, with one that runs along.
+    const SETS: [&[&str]; 7] = [
+        &["ema(5)"],
+        &["rsi(6)"],
+        &["ema(3)", "ema(4)", "ema(5)", "atr(6)"],
+        &["ema(3)", "ema(4)", "ema(5)", "ema(6)", "ema(7)"],
+        &["macd(5,9,4)", "ema(7)", "rsi(5)"],
+        &["macd(12,26,9)", "ema(10)", "ema(20)", "ema(50)", "rsi(14)"],
+        &["ema(3)", "atr(4)", "macd(3,8,5)", "ema(6)", "rsi(7)", "adx(5)", "a = ema(volume,4)", "b = cumsum(ret)"],
+    ];
+
+    #[test]
+    fn a_bank_has_the_bits_of_single_rows() {
+        for specs in SETS {
+            let plan = plan(specs, false);
+            // Runs of one row never fill a register.
+            let oracle = run(&plan, Level::Baseline, 700, 1);
+            assert!(oracle.iter().flatten().any(|bits| *bits != 0), "{specs:?}");
+            for level in [Level::Baseline, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= best()) {
+                for part in [3, 4, 8, 61, 96, 192] {
+                    assert_eq!(run(&plan, level, 700, part), oracle, "{specs:?} {level:?} {part}");
+                }
+            }
+        }
     }
 }

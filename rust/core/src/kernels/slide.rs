@@ -163,11 +163,9 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
                     mean.store(means, lane);
                 }
             }
-            if (r + 1) % (PIECE / LINE) == 0
-                && let Some(until) = ((r + 1) * LINE).checked_sub(again)
-            {
+            if (r + 1) % (PIECE / LINE) == 0 && (r + 1) * LINE >= again {
                 let before = &out[again / LINE..(r + 1 - PIECE / LINE).max(again / LINE)];
-                hand.piece::<V>(finished, before.as_flattened(), until.min(rows));
+                hand.piece::<V>(finished, before.as_flattened());
             }
         }
         let done = hand.finish::<V>(self.slab);
@@ -176,7 +174,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use crate::cpu::{Level, best};
@@ -193,7 +191,7 @@ mod tests {
         &["sma(20)", "sma(50)", "bb(20,2).pct"],
     ];
 
-    fn plan(specs: &[&str], short: bool) -> Arc<Plan> {
+    pub(in crate::kernels) fn plan(specs: &[&str], short: bool) -> Arc<Plan> {
         let specs: Vec<String> = specs.iter().map(|s| (*s).to_owned()).collect();
         let mut graph = Graph::new(Profile::Safe);
         let features = expr::build(&mut graph, &specs).unwrap_or_else(|e| panic!("{specs:?}: {e}"));
@@ -202,7 +200,7 @@ mod tests {
     }
 
     /// Bits of all outputs, output after output, of `total` rows in runs of `part`.
-    fn run(plan: &Arc<Plan>, level: Level, total: usize, part: usize) -> Vec<Vec<u64>> {
+    pub(in crate::kernels) fn run(plan: &Arc<Plan>, level: Level, total: usize, part: usize) -> Vec<Vec<u64>> {
         let mut machine = Machine::new(Arc::clone(plan), 1);
         let mut out = vec![Vec::new(); plan.outputs.len()];
         let mut at = 0;

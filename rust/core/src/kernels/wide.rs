@@ -77,7 +77,7 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         for piece in 0..pieces {
             let (before, now) = d.as_chunks_mut::<PIECE>().0.split_at_mut(piece);
             f(&mut now[0], s.map(|x| &x.as_chunks::<PIECE>().0[piece][..]));
-            hand.piece::<V>(finished, before.as_flattened(), (piece + 1) * PIECE);
+            hand.piece::<V>(finished, before.as_flattened());
         }
         f(&mut d[pieces * PIECE..], s.map(|x| &x[pieces * PIECE..]));
         let done = hand.finish::<V>(self.slab);
@@ -212,6 +212,9 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
 
     #[inline(always)]
     fn prefetch(&mut self) {
+        if self.share == 0 {
+            return;
+        }
         let Some(piece) = self.span.next.iter_mut().find(|piece| !piece.is_empty()) else { return };
         let (now, rest) = piece.split_at(self.share.min(piece.len()));
         now.iter().step_by(LINE).for_each(|line| crate::cpu::prefetch(line));

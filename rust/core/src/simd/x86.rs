@@ -1,16 +1,17 @@
 //! The lanes of x86-64.
 
-use super::{ChainState, Lanes, Real};
+use super::{ChainState, Lanes, Quad, Real};
 use std::arch::x86_64::{
-    __m256d, __m512d, _CMP_UNORD_Q, _mm_storeh_pd, _mm_storel_pd, _mm256_add_pd, _mm256_blendv_pd,
-    _mm256_castpd256_pd128, _mm256_cmp_pd, _mm256_extractf128_pd, _mm256_loadu_pd, _mm256_max_pd, _mm256_movemask_pd,
-    _mm256_mul_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setr_pd, _mm256_setzero_pd, _mm256_shuffle_pd,
-    _mm256_sqrt_pd, _mm256_storeu_pd, _mm256_stream_pd, _mm256_sub_pd, _mm512_add_epi64, _mm512_add_pd,
-    _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_mask_blend_pd, _mm512_mask_cmplt_epu32_mask, _mm512_mask_mov_pd,
-    _mm512_mask_storeu_pd, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_pd, _mm512_max_pd, _mm512_min_epu32,
-    _mm512_mul_pd, _mm512_permutex2var_pd, _mm512_permutexvar_pd, _mm512_set_epi64, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_set1_pd, _mm512_setr_epi64, _mm512_setzero_pd, _mm512_sqrt_pd, _mm512_storeu_pd,
-    _mm512_stream_pd, _mm512_sub_pd,
+    __m256d, __m512d, _CMP_UNORD_Q, _mm_cvtsd_f64, _mm_storeh_pd, _mm_storel_pd, _mm_sub_sd, _mm_unpackhi_pd,
+    _mm256_add_pd, _mm256_blendv_pd, _mm256_castpd256_pd128, _mm256_cmp_pd, _mm256_extractf128_pd, _mm256_loadu_pd,
+    _mm256_max_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setr_pd,
+    _mm256_setzero_pd, _mm256_shuffle_pd, _mm256_sqrt_pd, _mm256_storeu_pd, _mm256_stream_pd, _mm256_sub_pd,
+    _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_epi64, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
+    _mm512_mask_blend_pd, _mm512_mask_cmplt_epu32_mask, _mm512_mask_mov_pd, _mm512_mask_storeu_pd,
+    _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_pd, _mm512_max_pd, _mm512_min_epu32, _mm512_mul_pd,
+    _mm512_permutex2var_pd, _mm512_permutexvar_pd, _mm512_set_epi64, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_set1_pd, _mm512_setr_epi64, _mm512_setzero_pd, _mm512_sqrt_pd, _mm512_storeu_pd, _mm512_stream_pd,
+    _mm512_sub_pd,
 };
 
 /// One AVX-512 register.
@@ -49,6 +50,7 @@ impl Real for Avx512 {
 
 impl Lanes for Avx512 {
     const WIDTH: usize = 8;
+    type Quad = Avx2;
 
     #[inline(always)]
     fn load(x: &[f64; 8], _: usize) -> Self {
@@ -102,6 +104,26 @@ impl Lanes for Avx512 {
                 _mm512_storeu_pd(dst, x);
             }
             null != 0
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn four_lines(dst: *mut f64, x: &[f64; 32], past_cache: bool) -> bool {
+        unsafe {
+            // No closure here: it would be compiled for the baseline.
+            let (nan, past_cache) = (_mm512_set1_pd(f64::NAN), past_cache && !cfg!(miri));
+            let mut null = [0; 4];
+            for i in 0..4 {
+                let (x, dst) = (_mm512_loadu_pd(x.as_ptr().add(i * 8)), dst.add(i * 8));
+                null[i] = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(x, x);
+                let x = _mm512_mask_mov_pd(x, null[i], nan);
+                if past_cache {
+                    _mm512_stream_pd(dst, x);
+                } else {
+                    _mm512_storeu_pd(dst, x);
+                }
+            }
+            null[0] | null[1] | null[2] | null[3] != 0
         }
     }
 
@@ -170,6 +192,7 @@ impl Real for Avx2 {
 
 impl Lanes for Avx2 {
     const WIDTH: usize = 4;
+    type Quad = Avx2;
 
     #[inline(always)]
     fn load(x: &[f64; 8], lane: usize) -> Self {
@@ -256,6 +279,50 @@ impl Lanes for Avx2 {
             _mm_storeh_pd(&raw mut b.s, low);
             _mm_storel_pd(&raw mut c.s, high);
             _mm_storeh_pd(&raw mut d.s, high);
+        }
+    }
+}
+
+impl Quad for Avx2 {
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        <Self as Real>::of(x)
+    }
+
+    #[inline(always)]
+    fn load(x: &[f64; 4]) -> Self {
+        Self(unsafe { _mm256_loadu_pd(x.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn store(self, y: &mut [f64; 4]) {
+        unsafe { _mm256_storeu_pd(y.as_mut_ptr(), self.0) }
+    }
+
+    #[inline(always)]
+    fn step(self, x: Self, coef: Self) -> Self {
+        <Self as Lanes>::step(self, x, coef)
+    }
+
+    #[inline(always)]
+    fn difference(self) -> f64 {
+        unsafe {
+            let two = _mm256_castpd256_pd128(self.0);
+            _mm_cvtsd_f64(_mm_sub_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
+
+    #[inline(always)]
+    fn transposed([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let (ab, cd) = (_mm256_unpacklo_pd(a.0, b.0), _mm256_unpacklo_pd(c.0, d.0));
+            let (ef, gh) = (_mm256_unpackhi_pd(a.0, b.0), _mm256_unpackhi_pd(c.0, d.0));
+            [
+                Self(_mm256_permute2f128_pd::<0x20>(ab, cd)),
+                Self(_mm256_permute2f128_pd::<0x20>(ef, gh)),
+                Self(_mm256_permute2f128_pd::<0x31>(ab, cd)),
+                Self(_mm256_permute2f128_pd::<0x31>(ef, gh)),
+            ]
         }
     }
 }
