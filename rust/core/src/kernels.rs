@@ -8,6 +8,7 @@ mod hand;
 mod links;
 mod one;
 mod slide;
+mod tile;
 mod wide;
 
 use std::marker::PhantomData;
@@ -19,8 +20,8 @@ use crate::primitives::recursive::ChainState;
 use crate::primitives::{elementwise as el, ratio as rt, sliding as sl};
 use crate::simd::{Lanes, Plain};
 
-pub use links::TILE_LANES;
 use one::One;
+pub use tile::TILE_LANES;
 
 /// How wide an instruction runs.
 trait Width {

@@ -1,7 +1,7 @@
 //! The instructions over a block of rows x lanes.
 
 use super::hand::{Handing, PIECE};
-use super::links::TILE_LANES;
+use super::tile::TILE_LANES;
 use super::{Along, Block, LINE, Span, Width};
 use crate::plan::{EMITS, Instr, Link, row_of};
 use crate::primitives::recursive::ChainState;
