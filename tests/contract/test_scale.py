@@ -86,10 +86,7 @@ def test_a_feature_that_is_not_scale_free_does_change():
     fs = qf.FeatureSet(_timeless())
     case = next(c for c in cases("safe", "random_walk", rows=300) if c.on_bad == "raise")
     ohlcv = _inside(case.series.ohlcv)
-    table = {"open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}
-    one, other = (
-        qf.compute({name: x[:, i].copy() for name, i in table.items()}, fs) for x in (ohlcv, _times_power(ohlcv, 3, 5))
-    )
+    one, other = (qf.compute(_dict(x), fs) for x in (ohlcv, _times_power(ohlcv, 3, 5)))
     for row in fs.describe():
         same = np.array_equal(one[row["name"]], other[row["name"]], equal_nan=True)
         assert same == row["scale_free"], row["name"]
@@ -105,3 +102,41 @@ def test_shipped_sets_read_no_time_and_no_extra_column(name):
     fs = qf.FeatureSet.load(name)
     assert not fs.needs_time
     assert not fs.extras
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("formula", "free"),
+    [
+        ("abs((100 / high) * high)", False),  # 100 / 1e-109 is more than a price to the power of -1 may be
+        ("(1 / high) * high", True),
+        ("(close / 0.001) / close", False),
+        ("((high + low + close) / 3) / close", True),
+        ("volume / std(close, 3) * close / volume", False),
+        ("close / (sum((high + low + close) / 3 * volume, 5) / sum(volume, 5))", True),
+        ("close / (ema(close * volume, 5) / ema(volume, 5))", True),
+        ("close / (sum(close * volume, 5) / sum(volume, 6))", False),
+        ("close / (sum(close * volume, 5) / sum(high, 5))", False),
+        ("close / (sum(close * (volume - 5), 5) / sum(volume - 5, 5))", False),
+    ],
+)
+def test_a_quotient_that_could_saturate_at_a_level_is_not_scale_free(formula, free, profile):
+    """Prices next to the smallest and the largest that are accepted."""
+    fs = qf.FeatureSet([f"x = {formula}"], profile)
+    assert fs.describe()[0]["scale_free"] == free
+    rng = np.random.default_rng(5)
+    close = np.exp2(rng.uniform(0.0, 2.0, 64))
+    bars = np.stack([close, close * 1.25, close * 0.75, close, rng.integers(1, 9, 64)], axis=1)
+    if free:
+        want, *found = (qf.compute(_dict(_times_power(bars, price, volume)), fs)["x"] for price, volume in _EDGES)
+        for (price, volume), values in zip(_EDGES[1:], found, strict=True):
+            assert_same_bits(
+                want[None], values[None], fs.columns, f"prices * 2^{price}, volumes * 2^{volume} {formula}"
+            )
+
+
+_EDGES = ((0, 0), (-364, 0), (361, 0), (0, -99), (0, 96), (-364, 96), (361, -99))
+
+
+def _dict(ohlcv: Matrix) -> dict[str, Matrix]:
+    return {name: ohlcv[:, i].copy() for i, name in enumerate(("open", "high", "low", "close", "volume"))}

@@ -5,18 +5,18 @@
 //! Dimension, range, warm-up and memory of a node are derived here when it is made.
 
 mod node;
+mod range;
 
 use std::collections::HashMap;
 
 use crate::dim::Dim;
 use crate::primitives::{elementwise as el, ratio as rt};
+use range::range;
 
 pub use node::{Chain, Expr, Input, Memory, Node, Num, Op, Profile, Seed};
 
 /// Largest magnitude a node may reach.
 pub const LIMIT: f64 = 1e300;
-/// Rows a running sum is assumed to have at most.
-const MAX_ROWS: f64 = 1e12;
 
 /// The graph of one feature set.
 #[derive(Debug, Clone)]
@@ -198,6 +198,8 @@ impl Graph {
             Op::Pos => warmup = 0,
             Op::OrElse => warmup = facts[0].3.min(facts[1].3),
             Op::Log { .. } => level_free &= !facts[0].0.is_dimensional(),
+            // Where a quotient saturates is a level, if it has a dimension.
+            Op::Ratio { sat, .. } => level_free &= !dim.is_dimensional() || self.quotient(args) <= sat.get(),
             _ => {}
         }
         let ranges: Vec<_> = facts.iter().map(|f| f.1).collect();
@@ -323,67 +325,4 @@ fn fold(op: Op, args: &[Expr]) -> Option<f64> {
         (Op::Div, &[a, b]) => a / b,
         _ => return None,
     })
-}
-
-/// Smallest and largest value of a step, from those of its operands.
-fn range(op: Op, r: &[(f64, f64)], dim: Dim) -> (f64, f64) {
-    let span = |i: usize| r[i].1 - r[i].0;
-    match op {
-        Op::Input(Input::Volume) => (0.0, 1e30),
-        Op::Input(Input::Extra(_)) => (-1e100, 1e100),
-        Op::Input(Input::Hour) => (0.0, 23.0),
-        Op::Input(Input::Weekday) => (0.0, 6.0),
-        Op::Input(_) => (1e-110, 1e110),
-        Op::Add => (r[0].0 + r[1].0, r[0].1 + r[1].1),
-        Op::Sub => (r[0].0 - r[1].1, r[0].1 - r[1].0),
-        Op::Mul => corners(r[0], r[1]),
-        Op::Min => (el::min(r[0].0, r[1].0), el::min(r[0].1, r[1].1)),
-        Op::Max => (el::max(r[0].0, r[1].0), el::max(r[0].1, r[1].1)),
-        Op::Lt | Op::Le | Op::Eq => (0.0, 1.0),
-        Op::Abs => (0.0, el::max(r[0].0.abs(), r[0].1.abs())),
-        Op::Sqrt => (el::sqrt(r[0].0), el::sqrt(r[0].1)),
-        Op::Sign | Op::Sin { .. } | Op::Cos { .. } => (-1.0, 1.0),
-        Op::Log { neutral } => {
-            let n = neutral.get();
-            let lo = if r[0].0 > 0.0 { libm::log(r[0].0) } else { -800.0 };
-            let hi = if r[0].1 > 0.0 { libm::log(r[0].1) } else { n };
-            if r[0].0 > 0.0 { (lo, hi) } else { (el::min(lo, n), el::max(hi, n)) }
-        }
-        Op::Where => (el::min(r[1].0, r[2].0), el::max(r[1].1, r[2].1)),
-        Op::Ratio { neutral, sat } => {
-            let positive = r[0].0 >= 0.0 && r[1].0 >= 0.0;
-            (el::min(if positive { 0.0 } else { -sat.get() }, neutral.get()), el::max(sat.get(), neutral.get()))
-        }
-        // The legacy profile divides as IEEE does; what passes its ±1e6 is clipped after the graph.
-        Op::Div => {
-            // Two bars may lie at the two ends of the accepted range.
-            let b = libm::pow(10.0, dim.bound_exponent() + 120.0);
-            (-b, b)
-        }
-        Op::Pos => (0.0, el::max(r[0].1, 0.0)),
-        Op::Tame => (el::max(r[0].0, -1e6), el::min(r[0].1, 1e6)),
-        Op::OrElse | Op::Half | Op::Merge { .. } => (el::min(r[0].0, r[1].0), el::max(r[0].1, r[1].1)),
-        Op::M2Pair => (0.0, 0.5 * span(0) * span(0)),
-        Op::M2Merge { c } => (0.0, r[0].1 + r[1].1 + span(2) * span(2) * c.get()),
-        Op::CovPair => sym(0.5 * span(0) * span(2)),
-        Op::CovMerge { c } => sym(r[0].1 + r[1].1 + span(2) * span(4) * c.get()),
-        Op::MeanAbsDev { .. } => (0.0, span(0)),
-        Op::Chain(_)
-        | Op::RatioAffine { .. }
-        | Op::StdMerge { .. }
-        | Op::Level { .. }
-        | Op::Level0
-        | Op::Mean { .. }
-        | Op::Spread { .. } => r[0],
-        Op::CumSum => (el::min(r[0].0 * MAX_ROWS, 0.0), el::max(r[0].1 * MAX_ROWS, 0.0)),
-    }
-}
-
-fn sym(x: f64) -> (f64, f64) {
-    (-x, x)
-}
-
-fn corners(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
-    let c = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
-    c.iter().fold((c[0], c[0]), |(lo, hi), &x| (el::min(lo, x), el::max(hi, x)))
 }
