@@ -185,10 +185,9 @@ impl<T: Element> Writer<'_, T> {
     /// Notes the null stretches of a column.
     #[cold]
     fn nulls_of(&mut self, column: u32, from: usize, values: &[f64]) {
-        for (i, x) in values.iter().enumerate() {
-            if x == x {
-                continue;
-            }
+        // Most of a block that has nulls has none: it is a warm-up.
+        let some = values.chunks(64).enumerate().filter(|(_, part)| part.iter().fold(false, |any, x| any | (x != x)));
+        for (i, _) in some.flat_map(|(at, part)| (64 * at..).zip(part)).filter(|(_, x)| x != x) {
             let row = self.rows.at(from + i) as u32;
             match self.nulls.last_mut() {
                 Some((c, first, len)) if *c == column && *first + *len == row => *len += 1,

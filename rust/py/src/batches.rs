@@ -63,7 +63,7 @@ impl Batches {
         let bars = bars_of(py, &call.fs, &batches, &schema, time, self.time_unit_ns, &mut store)?;
         check(py, &call.fs, &bars, rows, call.policy)?;
         let series = match &self.by {
-            Some(by) => split::groups(py, &batches, &schema, by)?,
+            Some(by) => split::groups(py, &batches, &schema, by, 1)?,
             None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
         };
         let state = &mut *state;

@@ -85,7 +85,7 @@ pub fn compute_table(
     let mut store = Vec::new();
     let bars = bars_of(py, &fs.inner, &batches, &schema, time, options.time_unit_ns, &mut store)?;
     let series = match by {
-        Some(by) => split::groups(py, &batches, &schema, by)?,
+        Some(by) => split::groups(py, &batches, &schema, by, options.threads)?,
         None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
     };
     if let Some(out) = &out {
@@ -173,17 +173,17 @@ pub fn compute_arrays(
     let rows = bars.ohlcv.iter().flatten().chain(&bars.extras).map(qtfeat_core::source::Column::len).next();
     let rows = rows.or(bars.times.as_ref().map(Times::len)).unwrap_or(0);
     let series = match &symbols {
-        Some((codes, names)) => by_codes(py, codes.as_slice()?, names, rows)?,
+        Some((codes, names)) => by_codes(py, codes.as_slice()?, names, rows, options.threads)?,
         None => vec![Series { rows: Rows::Range(0..rows), symbol: None }],
     };
     Call::new(fs, options).run(py, &bars, &series, rows, Carried::default(), out.as_ref())
 }
 
-fn by_codes(py: Python<'_>, codes: &[i64], names: &[String], rows: usize) -> PyResult<Vec<Series>> {
+fn by_codes(py: Python<'_>, codes: &[i64], names: &[String], rows: usize, threads: usize) -> PyResult<Vec<Series>> {
     if codes.len() != rows {
         return Err(schema_error(py, format!("the symbol column has {} rows, the others {rows}", codes.len())));
     }
-    let mut split = Split::default();
+    let mut split = Split::new(threads);
     let known = 0..names.len() as i64;
     if let Some(row) = codes.iter().position(|c| !known.contains(c)) {
         return Err(schema_error(py, format!("row {row}: the symbol is null")));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Float32Type, Float64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, StructArray};
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer, bit_util};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer, bit_util};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use numpy::ndarray::{ArrayView2, ShapeBuilder};
 use numpy::{Element, PyArray2};
@@ -177,18 +177,19 @@ impl Output {
         for &(k, row, n) in &self.nulls {
             by_column[k as usize].push((row, n));
         }
+        let validity = validities(self.rows, &by_column);
         let size = self.kind.size();
-        let owner: Arc<dyn arrow_buffer::alloc::Allocation> = Arc::new(Shared(Arc::clone(&self.arena)));
-        let array = |(k, runs): (usize, Vec<(u32, u32)>)| -> ArrayRef {
+        let owner = Shared::of(Arc::clone(&self.arena));
+        let array = |(k, valid): (usize, Option<NullBuffer>)| -> ArrayRef {
             // SAFETY: column k lies inside the arena, its rows are written, and `owner` keeps it alive.
             let buffer = unsafe {
                 let start = self.arena.as_ptr().as_ptr().add(k * self.stride * size);
                 Buffer::from_custom_allocation(NonNull::new_unchecked(start), self.rows * size, Arc::clone(&owner))
             };
             let values = ScalarBuffer::<T::Native>::new(buffer, 0, self.rows);
-            Arc::new(PrimitiveArray::<T>::new(values, validity(self.rows, &runs)))
+            Arc::new(PrimitiveArray::<T>::new(values, valid))
         };
-        by_column.into_iter().enumerate().map(array).collect()
+        validity.into_iter().enumerate().map(array).collect()
     }
 }
 
@@ -221,17 +222,52 @@ struct Shared(#[allow(dead_code, reason = "held, not read")] Arc<Arena>);
 
 impl std::panic::RefUnwindSafe for Shared {}
 
-fn validity(rows: usize, nulls: &[(u32, u32)]) -> Option<NullBuffer> {
-    if nulls.is_empty() {
-        return None;
+impl Shared {
+    fn of(arena: Arc<Arena>) -> Arc<dyn arrow_buffer::alloc::Allocation> {
+        Arc::new(Self(arena))
     }
-    let mut bits = MutableBuffer::from(vec![0xFF_u8; rows.div_ceil(8)]);
-    for &(from, n) in nulls {
-        for i in from..from + n {
-            bit_util::unset_bit(&mut bits, i as usize);
+}
+
+/// The bitmap of each column, from its null stretches. Columns with the same nulls share one, and all lie in one
+/// arena: fresh pages in each call would cost more than the bits.
+fn validities(rows: usize, by_column: &[Vec<(u32, u32)>]) -> Vec<Option<NullBuffer>> {
+    let mut distinct: Vec<&Vec<(u32, u32)>> = Vec::new();
+    let mut place = |runs| {
+        distinct.iter().position(|known| *known == runs).unwrap_or_else(|| {
+            distinct.push(runs);
+            distinct.len() - 1
+        })
+    };
+    let places: Vec<_> = by_column.iter().map(|runs| (!runs.is_empty()).then(|| place(runs))).collect();
+    let stride = rows.div_ceil(8).next_multiple_of(64);
+    let arena = Arc::new(Arena::take(stride * distinct.len()));
+    let owner = Shared::of(Arc::clone(&arena));
+    let bitmap = |(at, runs): (usize, &&Vec<(u32, u32)>)| {
+        // SAFETY: the arena has room for `stride` bytes of each bitmap.
+        let start = unsafe { arena.as_ptr().add(at * stride) };
+        // SAFETY: the bytes are set, nothing else knows of them yet, and the slice ends with this block.
+        let nulls = unsafe {
+            start.write_bytes(0xFF, stride);
+            clear(std::slice::from_raw_parts_mut(start.as_ptr(), stride), runs)
+        };
+        // SAFETY: the bytes are set, and `owner` keeps them alive; so many bits of them are 0.
+        unsafe {
+            let bits = Buffer::from_custom_allocation(start, rows.div_ceil(8), Arc::clone(&owner));
+            NullBuffer::new_unchecked(BooleanBuffer::new(bits, 0, rows), nulls)
         }
+    };
+    let bitmaps: Vec<NullBuffer> = distinct.iter().enumerate().map(bitmap).collect();
+    places.into_iter().map(|at| at.map(|at| bitmaps[at].clone())).collect()
+}
+
+/// Sets the bits of these stretches to 0; returns how many were 1.
+fn clear(bits: &mut [u8], runs: &[(u32, u32)]) -> usize {
+    let mut count = 0;
+    for i in runs.iter().flat_map(|&(from, n)| from..from + n) {
+        count += usize::from(bit_util::get_bit(bits, i as usize));
+        bit_util::unset_bit(bits, i as usize);
     }
-    Some(NullBuffer::new(BooleanBuffer::new(bits.into(), 0, rows)))
+    count
 }
 
 /// The Arrow field of a feature, with what the catalogue says of it.

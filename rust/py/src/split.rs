@@ -13,14 +13,21 @@ use qtfeat_core::source::Rows;
 use crate::arrow::{first_null, index_of};
 use crate::error::{column_error, row_error};
 
-/// Splits rows by symbol: in order of first appearance, as ranges where a symbol's rows stand together.
-pub fn groups(py: Python<'_>, batches: &[RecordBatch], schema: &Schema, by: &str) -> PyResult<Vec<Series>> {
+/// Splits rows by symbol: in order of first appearance, as ranges where a symbol's rows stand together. The column is
+/// read on up to `threads` threads.
+pub fn groups(
+    py: Python<'_>,
+    batches: &[RecordBatch],
+    schema: &Schema,
+    by: &str,
+    threads: usize,
+) -> PyResult<Vec<Series>> {
     let at = index_of(py, schema, by)?;
-    let mut split = Split::default();
+    let mut split = Split::new(threads);
     for b in batches {
         let array = b.column(at);
         let start = split.row;
-        if let Err(bad) = split.array(array) {
+        if let Err(bad) = py.detach(|| split.array(array)) {
             return Err(match bad {
                 BadSymbol::Null(i) => {
                     let row = start + i;
@@ -45,8 +52,37 @@ enum BadSymbol {
     Type,
 }
 
-/// Rows, of `total`, from the first on that are the first again; `same(at, n)` says whether rows at..at + n all are
-/// as the one before them. The steps grow: a long run costs little, and rows that alternate a look each.
+/// Rows that are worth a thread of their own.
+const ROWS_A_THREAD: usize = 1 << 18;
+
+/// Lengths of the runs of equal neighbours among `total` rows, on up to `threads` threads: a run may come in two
+/// parts. `same(at, n)` says whether each of the rows at..at + n is as the one before it.
+fn lengths(total: usize, threads: usize, same: impl Fn(usize, usize) -> bool + Sync) -> Vec<usize> {
+    let part = total.div_ceil(threads.min(total / ROWS_A_THREAD).max(1));
+    let some = |from: usize| {
+        let (mut at, end, mut found) = (from, total.min(from + part), Vec::new());
+        while at < end {
+            let rows = leading(end - at, |i, n| same(at + i, n));
+            found.push(rows);
+            at += rows;
+        }
+        found
+    };
+    if part >= total {
+        return some(0);
+    }
+    std::thread::scope(|scope| {
+        let rest: Vec<_> = (part..total).step_by(part).map(|from| scope.spawn(move || some(from))).collect();
+        let mut found = some(0);
+        for part in rest {
+            found.extend(part.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        }
+        found
+    })
+}
+
+/// Rows, of `total`, from the first on that are the first again; `same(at, n)` says whether each of the rows
+/// at..at + n is as the one before it. The steps grow: a long run costs little, and rows that alternate a look each.
 fn leading(total: usize, same: impl Fn(usize, usize) -> bool) -> usize {
     let (mut rows, mut step, mut grow) = (1, 1, true);
     while rows < total && step > 0 {
@@ -70,9 +106,15 @@ pub struct Split {
     runs: Vec<Vec<(usize, usize)>>,
     row: usize,
     last: Option<usize>,
+    threads: usize,
 }
 
 impl Split {
+    /// Nothing yet; rows are looked at on up to `threads` threads.
+    pub fn new(threads: usize) -> Self {
+        Self { threads, ..Self::default() }
+    }
+
     /// Adds `rows` rows of one symbol.
     fn run(&mut self, symbol: &str, rows: usize) {
         let id = match self.last {
@@ -94,16 +136,15 @@ impl Split {
     }
 
     /// Adds one row for each value; of equal neighbours the text is asked for once, with the first one's position.
-    pub fn runs<T: PartialEq + Copy, S: AsRef<str>, E>(
+    pub fn runs<T: PartialEq + Copy + Sync, S: AsRef<str>, E>(
         &mut self,
         values: &[T],
         text: impl Fn(usize, T) -> Result<S, E>,
     ) -> Result<(), E> {
         let mut at = 0;
-        while let Some(&now) = values.get(at) {
-            let rest = &values[at..];
-            let rows = leading(rest.len(), |i, n| rest[i..i + n].iter().fold(true, |all, x| all & (*x == now)));
-            self.run(text(at, now)?.as_ref(), rows);
+        // Two slices are compared as bytes: what the memory gives is the limit.
+        for rows in lengths(values.len(), self.threads, |at, n| values[at..at + n] == values[at - 1..at - 1 + n]) {
+            self.run(text(at, values[at])?.as_ref(), rows);
             at += rows;
         }
         Ok(())
@@ -112,15 +153,15 @@ impl Split {
     /// As [`Split::runs`], for text: equal neighbours are bytes that repeat, under offsets of equal distance.
     fn texts<O: OffsetSizeTrait>(&mut self, texts: &GenericStringArray<O>) {
         let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
+        let same = |at: usize, n: usize| {
+            let size = offsets[at] - offsets[at - 1];
+            let even = offsets[at..=at + n].windows(2).fold(true, |all, o| all & (o[1] - o[0] == size));
+            let (before, first, last) =
+                (offsets[at - 1].as_usize(), offsets[at].as_usize(), offsets[at + n].as_usize());
+            even && bytes[before..last - size.as_usize()] == bytes[first..last]
+        };
         let mut at = 0;
-        while at < texts.len() {
-            let from = &offsets[at..];
-            let size = from[1] - from[0];
-            let rows = leading(from.len() - 1, |i, n| {
-                let even = from[i..=i + n].windows(2).fold(true, |all, o| all & (o[1] - o[0] == size));
-                let (before, first, last) = (from[i - 1].as_usize(), from[i].as_usize(), from[i + n].as_usize());
-                even && bytes[before..last - size.as_usize()] == bytes[first..last]
-            });
+        for rows in lengths(texts.len(), self.threads, same) {
             self.run(texts.value(at), rows);
             at += rows;
         }
