@@ -1,0 +1,109 @@
+"""Tables so long that several threads look at their symbols: the same groups, whatever the number of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import qtfeat as qf
+
+# A thread of their own for each 2^18 rows.
+ROWS = 5 * 2**18 + 77
+FS = qf.FeatureSet(
+    ["rise = close - lag(close, 1)", "up = high - lag(high, 1)", "back = close - lag(close, 2)"], fill=None
+)
+
+rng = np.random.default_rng(3)
+PATTERNS = {
+    "one symbol": np.zeros(ROWS, dtype=np.int64),
+    "symbols one after the other": np.repeat(np.arange(11), ROWS // 11 + 1)[:ROWS],
+    "symbols side by side": np.arange(ROWS) % 7,
+    "runs of any length": np.repeat(rng.integers(0, 5, 2_000), rng.integers(1, 2 * ROWS // 2_000, 2_000))[:ROWS],
+    "a last row alone": np.concatenate([np.zeros(ROWS - 1, dtype=np.int64), [1]]),
+}
+NAMES = np.array(
+    [
+        "a",
+        "bb",
+        "a symbol of more than twelve bytes",
+        "a symbol of more than twelve, too",
+        "",
+        "b",
+        "é",
+        "g",
+        "h",
+        "i",
+        "j",
+    ]
+)
+COLUMNS = {
+    "int64": lambda codes: pa.array(codes),
+    "int8": lambda codes: pa.array(codes.astype(np.int8)),
+    "string": lambda codes: pa.array(NAMES[codes]),
+    "large_string": lambda codes: pa.array(NAMES[codes], pa.large_string()),
+    "string_view": lambda codes: pa.array(NAMES[codes]).cast(pa.string_view()),
+    "dictionary": lambda codes: pa.DictionaryArray.from_arrays(codes.astype(np.int32), NAMES),
+}
+
+
+def _bars(codes: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    close = 100.0 + np.arange(codes.size) % 1_009
+    return {"open": close, "high": close + 1.0, "low": close - 1.0, "close": close, "volume": np.ones(codes.size)}
+
+
+def _oracle(x: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], lag: int) -> np.ndarray[Any, Any]:
+    """Return each row's difference from the row of the same symbol `lag` rows before; NaN where there is none."""
+    order = np.argsort(codes, kind="stable")
+    sorted_x, sorted_codes = x[order], codes[order]
+    out = np.full(x.size, np.nan)
+    same = sorted_codes[lag:] == sorted_codes[:-lag]
+    out[order[lag:][same]] = (sorted_x[lag:] - sorted_x[:-lag])[same]
+    return out
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_rows_find_their_symbol(pattern: str) -> None:
+    codes = PATTERNS[pattern][:ROWS]
+    bars = _bars(codes)
+    want = {"rise": _oracle(bars["close"], codes, 1), "up": _oracle(bars["high"], codes, 1)}
+    want["back"] = _oracle(bars["close"], codes, 2)
+    for kind, make in COLUMNS.items():
+        table = pa.table({"symbol": make(codes), **bars})
+        for threads in (1, 2, 3, 7):
+            out = qf.compute(table, FS, by="symbol", threads=threads)
+            out.validate(full=True)
+            for name, values in want.items():
+                assert out[name].null_count == np.isnan(values).sum(), (kind, threads, name)
+                found = out[name].to_numpy()
+                np.testing.assert_array_equal(found, values, err_msg=f"{kind} {threads} {name}")
+    out = qf.compute(bars | {"symbol": codes}, FS, by="symbol", threads=3)
+    for name, values in want.items():
+        np.testing.assert_array_equal(out[name], values)
+
+
+@pytest.mark.parametrize("row", [0, 2**18, 3 * 2**18 - 1, ROWS - 1])
+def test_a_null_symbol_far_down_is_refused_with_its_row(row: int) -> None:
+    codes = PATTERNS["symbols one after the other"]
+    table = pa.table({"symbol": pa.array(NAMES[codes], mask=np.arange(ROWS) == row), **_bars(codes)})
+    for frame in (table, pl.from_arrow(table)):
+        with pytest.raises(qf.SchemaError, match=rf"row {row}: the symbol is null"):
+            qf.compute(frame, FS, by="symbol", threads=4)
+
+
+def test_results_share_no_nulls_with_later_ones() -> None:
+    """The memory of bitmaps is used again, but never while a result of it is held."""
+    codes = PATTERNS["symbols one after the other"]
+    table = pa.table({"symbol": pa.array(codes), **_bars(codes)})
+    first = qf.compute(table, FS, by="symbol")
+    before = [first[name].null_count for name in FS.columns], first["rise"].is_null().to_numpy()
+    for offset in (1, 50, 1_000):
+        other = qf.compute(table.slice(offset, ROWS - 2 * offset), FS, by="symbol")
+        assert other["back"].null_count == 22
+    first.validate(full=True)
+    column = first["rise"]
+    assert ([first[name].is_null().to_numpy().sum() for name in FS.columns]) == before[0]
+    np.testing.assert_array_equal(column.is_null().to_numpy(), before[1])
