@@ -132,25 +132,48 @@ def symbols(values: Any, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     if array.dtype.kind not in "iuUT":
         null = np.isnan(array) if array.dtype.kind in "fmM" else np.zeros(len(array), np.bool_)
         raise _no_symbol(null, name, str(array.dtype))
-    if array.size == 0:
-        return np.empty(0, np.int64), []
     # Bars of a symbol mostly stand together: look up one row of each run.
-    starts = np.flatnonzero(np.concatenate([[True], array[1:] != array[:-1]]))
+    starts = _runs(array)
     names, inverse = np.unique(array[starts], return_inverse=True)
-    lengths = np.diff(np.append(starts, array.size))
-    return np.repeat(np.ascontiguousarray(inverse, dtype=np.int64), lengths), [str(x) for x in names]
+    return _spread(inverse, starts, array.size), [str(x) for x in names]
+
+
+def _runs(array: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Rows that differ from the one before them, the first one included."""
+    return np.flatnonzero(np.concatenate([np.ones(min(1, array.size), np.bool_), array[1:] != array[:-1]]))
+
+
+def _spread(codes: npt.NDArray[Any], starts: npt.NDArray[np.intp], rows: int) -> npt.NDArray[np.int64]:
+    """The code of each of `rows` rows, from those of the rows in which runs start."""
+    return np.repeat(np.ascontiguousarray(codes, dtype=np.int64), np.diff(np.append(starts, rows)))
+
+
+class _Identities:
+    """The addresses of the objects of an array, for NumPy to read as numbers."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        interface = array.__array_interface__
+        # The array lives as long as this does, and so do its objects.
+        self._array = array
+        self.__array_interface__ = interface | {
+            "typestr": np.dtype(np.intp).str,
+            "descr": [("", np.dtype(np.intp).str)],
+        }
 
 
 def _objects(array: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Symbols among Python objects: all texts, or all integers (1 and "1" would be one symbol by name)."""
-    kinds = set(map(type, array))
+    # Readers give equal texts one object: of each run of the same one, its first row is looked at.
+    starts = _runs(np.asarray(_Identities(array)))
+    heads = array[starts] if len(starts) < len(array) else array
+    kinds = set(map(type, heads))
     texts = all(issubclass(kind, str) for kind in kinds)
     if not texts and not all(issubclass(k, int | np.integer) and k is not bool for k in kinds):
         null = np.array([_is_null(x) for x in array], dtype=np.bool_)
         raise _no_symbol(null, name, " and ".join(sorted(kind.__name__ for kind in kinds)))
-    ids: dict[Any, int] = {}
-    codes = np.fromiter((ids.setdefault(x, len(ids)) for x in array), np.int64, len(array))
-    return codes, [str(x) for x in ids]
+    ids = {symbol: code for code, symbol in enumerate(dict.fromkeys(heads))}
+    codes = np.fromiter(map(ids.__getitem__, heads), np.int64, len(heads))
+    return _spread(codes, starts, array.size), [str(x) for x in ids]
 
 
 def _is_null(x: Any) -> bool:

@@ -206,7 +206,9 @@ def _pandas(bars: Any, carry: list[str], fs: FeatureSet, features: npt.NDArray[A
     frame = pd.DataFrame(features.T, index=bars.index, columns=fs._columns, copy=False)
     if not carry:
         return frame
-    return pd.concat([bars[carry], frame], axis=1)
+    # `bars[carry]` is a copy of its own. pandas 3 copies what it joins only when it is written to.
+    joining: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"copy": False}
+    return pd.concat([bars[carry], frame], axis=1, **joining)
 
 
 def fill_series(features: npt.NDArray[Any], codes: tuple[npt.NDArray[np.int64], list[str]] | None) -> None:

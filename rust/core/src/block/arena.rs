@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 const HUGE: usize = 2 << 20;
 /// Smallest freed arena that is kept for the next call: the allocator keeps what is smaller.
 const SMALL: usize = 64 << 10;
-/// Most bytes that are kept, and in how many arenas: calls of a few sizes in turn find their own again.
+/// Most bytes that are kept, and in how many arenas: calls of a few sizes in turn find their own again, one for
+/// values and one for the bitmaps of Arrow columns.
 const KEEP: usize = 2 << 30;
-const SLOTS: usize = 4;
+const SLOTS: usize = 8;
 
 /// Output memory of one call. Large ones are 2 MiB aligned and backed by huge pages where the system
 /// has them: touching fresh 4 KiB pages would cost three times the arithmetic.
