@@ -120,3 +120,56 @@ def test_results_share_no_nulls_with_later_ones() -> None:
     column = first["rise"]
     assert ([first[name].is_null().to_numpy().sum() for name in FS.columns]) == before[0]
     np.testing.assert_array_equal(column.is_null().to_numpy(), before[1])
+
+
+BAD = ["raise", "null", "reset"]
+
+
+@pytest.mark.parametrize("on_bad", BAD)
+@pytest.mark.parametrize("symbols", [2, 40, 71])
+def test_symbols_side_by_side_have_the_bits_of_each_alone(symbols: int, on_bad: str) -> None:
+    """Rows in order of time: symbols run abreast, a slice of the table after the other, and are kept between slices."""
+    random = np.random.default_rng(symbols)
+    # Each moment has some of the symbols; the last one is listed late, the first one leaves early.
+    here = random.random((150_000 // symbols, symbols)) < 0.9
+    here[: len(here) // 2, -1] = here[len(here) // 3 :, 0] = False
+    moment, code = np.nonzero(here)
+    close = np.exp(random.normal(0.0, 0.01, moment.size)).cumprod()
+    bars = {
+        "open": close,
+        "high": close * 1.01,
+        "low": close * 0.99,
+        "close": close,
+        "volume": random.random(moment.size),
+    }
+    bars["time"] = (moment * 60 * 10**9).view("datetime64[ns]")
+    if on_bad != "raise":
+        bars["close"] = np.where(random.random(moment.size) < 0.001, np.nan, close)
+    fs = qf.FeatureSet.load("kline17")
+    options: dict[str, Any] = {"time": "time", "on_bad": on_bad, "interval": "1m", "on_gap": "ignore"}
+    for on_gap in ("ignore", "reset"):
+        options["on_gap"] = on_gap
+        want = np.empty((len(fs), moment.size))
+        for k in range(symbols):
+            alone = {name: column[code == k] for name, column in bars.items()}
+            found = qf.compute(alone, fs, **options)
+            want[:, code == k] = [found[name] for name in fs.columns]
+        for dtype in ("float64", "float32"):
+            for threads in (1, 3):
+                out = qf.compute(bars | {"symbol": code}, fs, by="symbol", threads=threads, dtype=dtype, **options)
+                whole = np.array([out[name] for name in fs.columns])
+                assert whole.tobytes() == want.astype(dtype).tobytes(), (on_gap, dtype, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_first_bad_row_of_symbols_side_by_side_is_reported(threads: int) -> None:
+    rows, symbols = 60_000, 37
+    bars = _bars(np.arange(rows) % symbols)
+    for bad in ([59_999, 1_234, 40_000], [36, 35], [30_000]):
+        close = bars["close"].copy()
+        close[bad] = np.inf
+        table = bars | {"close": close, "symbol": np.arange(rows) % symbols}
+        with pytest.raises(qf.BadBarError) as caught:
+            qf.compute(table, FS, by="symbol", threads=threads)
+        assert caught.value.row == min(bad)
+        assert caught.value.symbol == str(min(bad) % symbols)

@@ -1,6 +1,7 @@
 //! Series in blocks: one long series, a panel over threads, and record batches that follow each other.
 
 mod desk;
+mod worker;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use crate::source::{Bars, OHLCV, Rows};
 
 pub(crate) use desk::column_of;
 use desk::{Desk, check, fill};
+use worker::{Worker, groups};
 
 /// One series of a call.
 #[derive(Debug, Clone)]
@@ -40,18 +42,17 @@ enum Event {
     BadReset,
 }
 
-/// Runs one series through `machine` and hands its outputs to `writer`.
+/// Runs some rows of one series through `machine` and hands its outputs to `writer`.
 fn run_series<T: Element>(
     machine: &mut Machine,
     desk: &mut Desk,
     bars: &Bars<'_>,
-    series: &Series,
+    (series, some): (&Series, Range<usize>),
     (policy, clock): (&Policy, &mut Clock),
     extras: &[String],
     writer: &mut Writer<'_, T>,
 ) -> Result<()> {
-    let total = series.rows.len();
-    let mut at = 0;
+    let (mut at, total) = (some.start, some.end);
     while at < total {
         machine.wrap();
         let n = machine.room().min(total - at);
@@ -225,24 +226,15 @@ pub fn compute<T: Element>(
     out: &Columns<'_, T>,
 ) -> Result<Nulls> {
     let next = AtomicUsize::new(0);
+    let groups = groups(series, threads.max(1));
     let work = || {
-        let (mut machine, mut desk) = (fs.machine(), Desk::new());
-        let (mut nulls, mut error) = (Nulls::new(), None::<Error>);
-        while let Some(s) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
-            machine.reset();
-            let (fault, warmup) = (fs.fault(), fs.warmup());
-            let mut writer = Writer { out, rows: &s.rows, nulls: &mut nulls, fault, warmup, start: 0 };
-            let done =
-                run_series(&mut machine, &mut desk, bars, s, (policy, &mut Clock::default()), fs.extras(), &mut writer);
-            if let Err(e) = done {
-                error = Some(first(error, e));
-            }
+        let mut worker = Worker::new(fs, bars, policy, out);
+        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            worker.group(group);
         }
-        crate::cpu::settle();
-        fs.done(machine);
-        (nulls, error)
+        worker.finish()
     };
-    let threads = threads.clamp(1, series.len().max(1));
+    let threads = threads.clamp(1, groups.len().max(1));
     let parts: Vec<(Nulls, Option<Error>)> = if threads == 1 {
         vec![work()]
     } else {
@@ -288,23 +280,10 @@ pub fn resume<T: Element>(
     running: &mut Running,
     out: &Columns<'_, T>,
 ) -> Result<Nulls> {
-    let mut machine = fs.machine();
-    if let Some(state) = &running.state {
-        machine.load(state);
-    }
-    let mut nulls = Nulls::new();
-    let mut clock = running.clock;
-    let (fault, warmup) = (None, fs.warmup());
-    let mut writer = Writer { out, rows: &series.rows, nulls: &mut nulls, fault, warmup, start: 0 };
-    let done = run_series(&mut machine, &mut Desk::new(), bars, series, (policy, &mut clock), fs.extras(), &mut writer);
-    if done.is_ok() {
-        running.state = Some(machine.save());
-        running.clock = clock;
-        running.rows = running.rows.saturating_add(series.rows.len());
-    }
-    crate::cpu::settle();
-    fs.done(machine);
-    done.map(|()| nulls)
+    let mut worker = Worker::new(fs, bars, policy, out);
+    worker.go_on(series, 0..series.rows.len(), running, None);
+    let (nulls, error) = worker.finish();
+    error.map_or(Ok(nulls), Err)
 }
 
 /// Checks that the columns fit each other and the set; `rows` is the table's length.

@@ -147,6 +147,14 @@ impl Rows {
             Self::Index(index) => index[i] as usize,
         }
     }
+
+    /// Number of rows that lie before the caller's row `end`.
+    pub fn before(&self, end: usize) -> usize {
+        match self {
+            Self::Range(r) => end.clamp(r.start, r.end) - r.start,
+            Self::Index(index) => index.partition_point(|&row| (row as usize) < end),
+        }
+    }
 }
 
 /// A column in chunks.
@@ -204,6 +212,10 @@ impl<'a> Column<'a> {
             Rows::Index(index) => {
                 let index = &index[from..from + dst.len()];
                 let Some(&first) = index.first() else { return };
+                if let [Chunk { values, valid: None }] = self.chunks.as_slice() {
+                    each!(values, v => dst.iter_mut().zip(index).for_each(|(d, &row)| *d = v[row as usize].widen()));
+                    return;
+                }
                 let mut c = self.chunk_of(first as usize);
                 for (d, &row) in dst.iter_mut().zip(index) {
                     let row = row as usize;

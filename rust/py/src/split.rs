@@ -1,6 +1,7 @@
 //! Rows by symbol.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
@@ -105,7 +106,6 @@ pub struct Split {
     /// Runs of each symbol: (first row, rows).
     runs: Vec<Vec<(usize, usize)>>,
     row: usize,
-    last: Option<usize>,
     threads: usize,
 }
 
@@ -115,43 +115,79 @@ impl Split {
         Self { threads, ..Self::default() }
     }
 
-    /// Adds `rows` rows of one symbol.
-    fn run(&mut self, symbol: &str, rows: usize) {
-        let id = match self.last {
-            Some(id) if self.names[id] == symbol => id,
-            _ => self.ids.get(symbol).copied().unwrap_or_else(|| {
-                let id = self.names.len();
-                self.ids.insert(symbol.to_owned(), id);
-                self.names.push(symbol.to_owned());
-                self.runs.push(Vec::new());
-                id
-            }),
-        };
+    /// The number of a symbol.
+    fn id(&mut self, symbol: &str) -> usize {
+        self.ids.get(symbol).copied().unwrap_or_else(|| {
+            let id = self.names.len();
+            self.ids.insert(symbol.to_owned(), id);
+            self.names.push(symbol.to_owned());
+            self.runs.push(Vec::new());
+            id
+        })
+    }
+
+    /// Adds `rows` rows of a symbol.
+    fn run(&mut self, id: usize, rows: usize) {
         match self.runs[id].last_mut() {
             Some((from, n)) if *from + *n == self.row => *n += rows,
             _ => self.runs[id].push((self.row, rows)),
         }
         self.row += rows;
-        self.last = Some(id);
     }
 
-    /// Adds one row for each value; of equal neighbours the text is asked for once, with the first one's position.
-    pub fn runs<T: PartialEq + Copy + Sync, S: AsRef<str>, E>(
+    /// Adds one row for each of `total` values. `same(at, n)` says whether each of the rows at..at + n is as the one
+    /// before it; `text` is asked once for each different value, with the first row that has it.
+    fn each<T: Eq + Hash + Copy, S: AsRef<str>, E>(
         &mut self,
-        values: &[T],
+        total: usize,
+        same: impl Fn(usize, usize) -> bool + Sync,
+        value: impl Fn(usize) -> T,
         text: impl Fn(usize, T) -> Result<S, E>,
     ) -> Result<(), E> {
-        let mut at = 0;
-        // Two slices are compared as bytes: what the memory gives is the limit.
-        for rows in lengths(values.len(), self.threads, |at, n| values[at..at + n] == values[at - 1..at - 1 + n]) {
-            self.run(text(at, values[at])?.as_ref(), rows);
+        // A value, its symbol, and which of these came after it the last time: symbols side by side keep an order.
+        let mut seen: Vec<(T, usize, usize)> = Vec::new();
+        let mut places: HashMap<T, usize> = HashMap::new();
+        let (mut at, mut last) = (0, 0);
+        for rows in lengths(total, self.threads, same) {
+            let now = value(at);
+            let guess = seen.get(last).map_or(0, |s| s.2);
+            let place = match seen.get(guess) {
+                Some(s) if s.0 == now => guess,
+                _ => {
+                    if let Some(&place) = places.get(&now) {
+                        place
+                    } else {
+                        let id = self.id(text(at, now)?.as_ref());
+                        seen.push((now, id, 0));
+                        places.insert(now, seen.len() - 1);
+                        seen.len() - 1
+                    }
+                }
+            };
+            seen[last].2 = place;
+            last = place;
+            self.run(seen[place].1, rows);
             at += rows;
         }
         Ok(())
     }
 
+    /// Adds one row for each value; `text` is asked once for each different one, with the first row that has it.
+    pub fn runs<T: Eq + Hash + Copy + Sync, S: AsRef<str>, E>(
+        &mut self,
+        values: &[T],
+        text: impl Fn(usize, T) -> Result<S, E>,
+    ) -> Result<(), E> {
+        // Two slices are compared as bytes: what the memory gives is the limit.
+        let same = |at: usize, n: usize| match n {
+            1 => values[at] == values[at - 1],
+            _ => values[at..at + n] == values[at - 1..at - 1 + n],
+        };
+        self.each(values.len(), same, |at| values[at], text)
+    }
+
     /// As [`Split::runs`], for text: equal neighbours are bytes that repeat, under offsets of equal distance.
-    fn texts<O: OffsetSizeTrait>(&mut self, texts: &GenericStringArray<O>) {
+    fn texts<O: OffsetSizeTrait>(&mut self, texts: &GenericStringArray<O>) -> Result<(), BadSymbol> {
         let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
         let same = |at: usize, n: usize| {
             let size = offsets[at] - offsets[at - 1];
@@ -160,11 +196,7 @@ impl Split {
                 (offsets[at - 1].as_usize(), offsets[at].as_usize(), offsets[at + n].as_usize());
             even && bytes[before..last - size.as_usize()] == bytes[first..last]
         };
-        let mut at = 0;
-        for rows in lengths(texts.len(), self.threads, same) {
-            self.run(texts.value(at), rows);
-            at += rows;
-        }
+        self.each(texts.len(), same, |at| texts.value(at), |_, text| Ok(text))
     }
 
     fn array(&mut self, array: &ArrayRef) -> Result<(), BadSymbol> {
@@ -187,8 +219,8 @@ impl Split {
             return Err(BadSymbol::Null(i));
         }
         match array.data_type() {
-            DataType::Utf8 => self.texts(array.as_string::<i32>()),
-            DataType::LargeUtf8 => self.texts(array.as_string::<i64>()),
+            DataType::Utf8 => self.texts(array.as_string::<i32>())?,
+            DataType::LargeUtf8 => self.texts(array.as_string::<i64>())?,
             DataType::Utf8View => {
                 // Equal views are equal texts; equal texts under different views are one symbol all the same.
                 let texts = array.as_string_view();

@@ -13,6 +13,12 @@ pub trait Element: Copy + Send + Sync + 'static {
     /// From the engine's value; NaN becomes the one canonical NaN.
     fn from_value(x: f64) -> Self;
 
+    /// As [`Element::from_value`], for what is no NaN.
+    #[inline(always)]
+    fn from_number(x: f64) -> Self {
+        Self::from_value(x)
+    }
+
     /// The place, where this is f64.
     fn as_f64(place: *mut Self) -> Option<*mut f64> {
         let _ = place;
@@ -40,6 +46,11 @@ impl Element for f64 {
     #[inline(always)]
     fn from_value(x: f64) -> Self {
         if x == x { x } else { f64::NAN }
+    }
+
+    #[inline(always)]
+    fn from_number(x: f64) -> Self {
+        x
     }
 
     fn as_f64(place: *mut Self) -> Option<*mut f64> {
@@ -240,12 +251,13 @@ impl<'a, T: Element> Columns<'a, T> {
     /// If a place is outside.
     pub unsafe fn scatter(&self, column: usize, index: &[u32], values: &[f64]) -> bool {
         assert!(column < self.columns && values.len() == index.len());
-        let mut null = false;
+        assert!(index.iter().fold(true, |inside, &row| inside & ((row as usize) < self.rows)));
+        let null = values.iter().fold(false, |any, x| any | (x != x));
+        let base = self.ptr.wrapping_add(column * self.stride);
         for (&row, &x) in index.iter().zip(values) {
-            assert!((row as usize) < self.rows);
+            let x = if null { T::from_value(x) } else { T::from_number(x) };
             // SAFETY: inside the memory (asserted); exclusive by the contract.
-            unsafe { self.ptr.add(column * self.stride + row as usize).write(T::from_value(x)) };
-            null |= x != x;
+            unsafe { base.add(row as usize).write(x) };
         }
         null
     }
