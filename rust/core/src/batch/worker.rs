@@ -97,7 +97,8 @@ impl<'a, T: Element> Worker<'a, T> {
             going.retain_mut(|(series, at, running)| {
                 let some = *at..series.rows.before(end);
                 *at = some.end;
-                self.go_on(series, some, running, self.fs.fault())
+                let whole = some.end == series.rows.len();
+                (some.is_empty() || self.go_on(series, some, running, self.fs.fault())) && !whole
             });
         }
     }
