@@ -98,6 +98,15 @@ fn leading(total: usize, same: impl Fn(usize, usize) -> bool) -> usize {
     rows.min(total)
 }
 
+/// True if each of the values at..at + n is as the one before it.
+fn repeats<T: PartialEq>(values: &[T], at: usize, n: usize) -> bool {
+    match n {
+        1 => values[at] == values[at - 1],
+        // Two slices are compared as bytes: what the memory gives is the limit.
+        _ => values[at..at + n] == values[at - 1..at - 1 + n],
+    }
+}
+
 /// Runs of equal symbols, gathered into series.
 #[derive(Default)]
 pub struct Split {
@@ -178,12 +187,7 @@ impl Split {
         values: &[T],
         text: impl Fn(usize, T) -> Result<S, E>,
     ) -> Result<(), E> {
-        // Two slices are compared as bytes: what the memory gives is the limit.
-        let same = |at: usize, n: usize| match n {
-            1 => values[at] == values[at - 1],
-            _ => values[at..at + n] == values[at - 1..at - 1 + n],
-        };
-        self.each(values.len(), same, |at| values[at], text)
+        self.each(values.len(), |at, n| repeats(values, at, n), |at| values[at], text)
     }
 
     /// As [`Split::runs`], for text: equal neighbours are bytes that repeat, under offsets of equal distance.
@@ -222,9 +226,10 @@ impl Split {
             DataType::Utf8 => self.texts(array.as_string::<i32>())?,
             DataType::LargeUtf8 => self.texts(array.as_string::<i64>())?,
             DataType::Utf8View => {
-                // Equal views are equal texts; equal texts under different views are one symbol all the same.
+                // Equal views are equal texts; equal texts may have a view each, and are looked up by what they say.
                 let texts = array.as_string_view();
-                self.runs(texts.views(), |i, _| Ok::<_, BadSymbol>(texts.value(i)))?;
+                let same = |at: usize, n: usize| repeats(texts.views(), at, n);
+                self.each(texts.len(), same, |at| texts.value(at), |_, text| Ok::<_, BadSymbol>(text))?;
             }
             DataType::Dictionary(key, _) => {
                 let values = array.as_any_dictionary().values();
