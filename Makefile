@@ -1,7 +1,7 @@
 # The only commands anyone needs. Each sets up what it uses (`.venv`, pinned by constraints.txt) and nothing twice.
 #   make demo [DATA=path]   the main job on simulated bars, or on the bars under DATA
 #   make test               Rust and Python tests; slow suites at 1/50 size
-#   make soak               the slow suites whole, Miri and cargo-fuzz where installed; goes on where it was stopped
+#   make soak [JOBS=2]      the slow suites whole, Miri and cargo-fuzz where installed; goes on where it was stopped
 #   make bench              compare outputs, then speed, with the peers; fails below bench/floors.toml
 #   make bench-backfill     Parquet -> Parquet over a simulated lake, with pyarrow, pandas, polars and Dask beside it
 #   make bench-serve        tick to signal, and predictions over loopback with the libraries' own packages beside them
@@ -70,7 +70,7 @@ test: venv
 
 soak: venv
 	@bash tools/need_cargo.sh
-	$(PY) tools/soak.py $(SOAK) $(if $(FUZZ_SECONDS),--fuzz-seconds $(FUZZ_SECONDS))
+	$(PY) tools/soak.py $(SOAK) $(if $(FUZZ_SECONDS),--fuzz-seconds $(FUZZ_SECONDS)) $(if $(JOBS),--jobs $(JOBS))
 
 bench: venv $(STAMP)-deps-bench
 	@$(PY) bench/report.py $(BENCH)

@@ -3,9 +3,10 @@
     python tools/soak.py              all parts that have not passed at this commit
     python tools/soak.py contract     only parts whose name contains the text
     python tools/soak.py --again      all parts, also those that have passed
+    python tools/soak.py --jobs 2     two parts at a time
     python tools/soak.py --report     what has run at this commit, as a Markdown table
 
-It takes hours. Ctrl-C stops it after the part at hand is killed; the next call goes on from there. What passed
+It takes hours. Ctrl-C kills the parts at hand and stops; the next call goes on from there. What passed
 is kept in `target/soak.json` and counts for the commit it ran at, with a clean working tree, and for no other.
 Exit code 1 if a part failed, or (with --report) if one has not passed.
 """
@@ -19,7 +20,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,31 +73,56 @@ def remember(known: dict[str, Any]) -> None:
     new.replace(RECORD)
 
 
-def run(command: list[str]) -> dict[str, Any]:
-    """Run one part and return whether it passed, its summary line and its seconds; its output is shown if it fails."""
-    start = time.monotonic()
-    environment = {**os.environ, "QTFEAT_SOAK": "1"}
-    child = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
+class Runner:
+    """Runs parts, some at a time, each in a process group of its own that Ctrl-C kills."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def results(self, todo: dict[str, list[str]], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give each part's name and result as it ends."""
+        with ThreadPoolExecutor(jobs) as pool:
+            running = {pool.submit(self._run, command): name for name, command in todo.items()}
+            try:
+                for ended in as_completed(running):
+                    yield running[ended], ended.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._kill()
+                raise
+
+    def _kill(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for child in self._children:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
+    def _run(self, command: list[str]) -> dict[str, Any]:
+        """Run one part: whether it passed, its summary line, its seconds and, where it failed, what it wrote."""
+        start = time.monotonic()
+        with self._lock:
+            if self._stopped:
+                return {"passed": False, "line": "stopped", "seconds": 0.0}
+            child = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "QTFEAT_SOAK": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            self._children.add(child)
         output, _ = child.communicate()
-    except KeyboardInterrupt:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
-    found = [m for m in map(SUMMARY.match, output.splitlines()) if m]
-    line = next((group for group in found[-1].groups() if group), "") if found else ""
-    passed = child.returncode == 0
-    if not passed:
-        print(output, flush=True)
-    return {"passed": passed, "line": line, "seconds": round(time.monotonic() - start, 1)}
+        with self._lock:
+            self._children.remove(child)
+        found = [m for m in map(SUMMARY.match, output.splitlines()) if m]
+        line = next((group for group in found[-1].groups() if group), "") if found else ""
+        result = {"passed": child.returncode == 0, "line": line, "seconds": round(time.monotonic() - start, 1)}
+        return result if result["passed"] else {**result, "output": output}
 
 
 def table(known: dict[str, Any], names: list[str]) -> str:
@@ -114,26 +144,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="?", default="", help="parts whose name contains this text")
     parser.add_argument("--again", action="store_true", help="also what has passed at this commit")
+    parser.add_argument("--jobs", type=int, default=1, help="parts at a time (default: 1)")
     parser.add_argument("--report", action="store_true", help="print what has run, run nothing")
     parser.add_argument("--fuzz-seconds", type=int, default=600, help="seconds for each fuzz target")
     given = parser.parse_args()
     every = {name: command for name, command in parts(given.fuzz_seconds).items() if given.only in name}
+    if given.jobs < 1:
+        parser.error("--jobs must be at least 1")
     if not every:
         parser.error(f"no part's name contains {given.only!r}")
     known = passed_before()
+    todo = {n: c for n, c in every.items() if given.again or not known.get(n, {}).get("passed")}
     if not given.report:
-        for at, (name, command) in enumerate(every.items(), 1):
-            if known.get(name, {}).get("passed") and not given.again:
-                continue
-            print(f"[{at}/{len(every)}] {name} ...", end=" ", flush=True)
-            try:
-                known[name] = run(command)
-            except KeyboardInterrupt:
-                print("stopped; the next call goes on here")
-                return 130
-            remember(known)
-            entry = known[name]
-            print(f"{'' if entry['passed'] else 'FAILED '}{entry['line']} in {entry['seconds']:.0f} s", flush=True)
+        try:
+            for at, (name, result) in enumerate(Runner().results(todo, given.jobs), 1):
+                print(result.pop("output", ""), end="")
+                known[name] = result
+                remember(known)
+                failed = "" if result["passed"] else "FAILED "
+                print(f"[{at}/{len(todo)}] {name}: {failed}{result['line']} in {result['seconds']:.0f} s", flush=True)
+        except KeyboardInterrupt:
+            print("stopped; the next call goes on here")
+            return 130
     print(table(known, list(every)))
     return 0 if all(known.get(name, {}).get("passed") for name in every) else 1
 
