@@ -54,6 +54,11 @@ def stacked(series: list[Bars]) -> Bars:
     return {field: np.concatenate([one[field] for one in series]) for field in FIELDS}
 
 
+def by_moment(series: list[Bars]) -> Bars:
+    """Return the bars of all symbols in order of time: the first bar of each, the second of each, and so on."""
+    return {field: np.stack([one[field] for one in series], axis=1).reshape(-1) for field in FIELDS}
+
+
 def matrix(one: Bars) -> Array:
     """Return the five columns as a C-contiguous `(rows, 5)` float64 matrix."""
     return np.ascontiguousarray(np.column_stack([one[field] for field in FIELDS]))

@@ -24,6 +24,15 @@ PATTERNS = {
     "symbols one after the other": np.repeat(np.arange(11), ROWS // 11 + 1)[:ROWS],
     "symbols side by side": np.arange(ROWS) % 7,
     "runs of any length": np.repeat(rng.integers(0, 5, 2_000), rng.integers(1, 2 * ROWS // 2_000, 2_000))[:ROWS],
+    "symbols that are listed and leave": np.concatenate(
+        [
+            np.tile(order, ROWS // 8 // len(order))
+            for order in ([0, 1, 2], [4, 0, 1, 2], [4, 2], [2, 4], *[[2, 0, 3, 10, 1, 5]] * 4)
+        ]
+        + [rng.integers(0, 11, ROWS)]
+    ),
+    "moments with a symbol twice": np.resize([3, 1, 3, 2], ROWS),
+    "a moment that is as long as half the table": np.resize(rng.integers(0, 11, ROWS // 2 + 1), ROWS),
     "a last row alone": np.concatenate([np.zeros(ROWS - 1, dtype=np.int64), [1]]),
 }
 NAMES = np.array(

@@ -1,4 +1,4 @@
-"""A panel of 200 symbols, against KunQuant (1 thread) and polars `over` (2 threads)."""
+"""A panel of 200 symbols, against KunQuant (1 thread) and polars `over` (2 threads, also in order of time)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from bench import ours
 from bench.columns import KLINE17, Columns
-from bench.data import Bars, panel, stacked, symbol_names
+from bench.data import Bars, by_moment, panel, stacked, symbol_names
 from bench.harness import Call, Case, memset_floor
 from bench.peers import talib_peer
 
@@ -31,9 +31,12 @@ def _arrow(flat: Bars, symbols: int, rows: int) -> Any:
     return pa.table({"symbol": pa.array(_keys(symbols, rows)), **flat})
 
 
-def _compared(flat: Columns, rows: int) -> Columns:
-    """Return the compared symbols side by side: converged rows only, one after the other."""
+def _compared(flat: Columns, rows: int, *, by_time: bool = False) -> Columns:
+    """Return the compared symbols one after the other, converged rows only; `by_time` if row after row has them all."""
+    symbols = flat[KLINE17[0]].size // rows
     kept = [slice(index * rows + rows // 2, (index + 1) * rows) for index in COMPARED]
+    if by_time:
+        kept = [slice(rows // 2 * symbols + index, None, symbols) for index in COMPARED]
     return {name: np.concatenate([flat[name][part] for part in kept]) for name in KLINE17}
 
 
@@ -90,15 +93,26 @@ def kunquant_kernel(*, quick: bool) -> Case:
     return _kunquant(quick, "tuned", kernel_only=True)
 
 
-def polars_over(*, quick: bool) -> Case:
-    """polars `over("symbol")` on the same frame that we get."""
+def _polars(quick: bool, *, by_time: bool) -> Case:
     import polars as pl
 
     from bench.peers import polars_peer
 
     symbols, rows = _size(quick)
     series = panel(symbols, rows)
-    frame = pl.DataFrame({"symbol": _keys(symbols, rows), **stacked(series)})
+    keys = symbol_names(symbols) * rows if by_time else _keys(symbols, rows)
+    frame = pl.DataFrame({"symbol": keys, **(by_moment(series) if by_time else stacked(series))})
     case = _case(frame, series, lambda: polars_peer.by_symbol(frame), threads=2)
-    case.peer_columns = lambda result: _compared(polars_peer.columns(result), rows)
+    case.ours_columns = lambda result: _compared(ours.columns(result), rows, by_time=by_time)
+    case.peer_columns = lambda result: _compared(polars_peer.columns(result), rows, by_time=by_time)
     return case
+
+
+def polars_over(*, quick: bool) -> Case:
+    """polars `over("symbol")` on the same frame that we get."""
+    return _polars(quick, by_time=False)
+
+
+def polars_over_by_time(*, quick: bool) -> Case:
+    """The same on a frame in order of time, as a feed or a join leaves it."""
+    return _polars(quick, by_time=True)

@@ -25,10 +25,15 @@ def symbols(fs: qf.FeatureSet, on_bad: str, seed: int, rows: int = 400) -> list[
     return out
 
 
-def interleaving(cases: list[Case], seed: int) -> npt.NDArray[np.int64]:
-    """Return the symbol of each row, in a random order of the symbols."""
-    owners = np.repeat(np.arange(len(cases)), [len(case.series) for case in cases])
-    return np.random.default_rng(seed).permutation(owners)
+def owners_of(cases: list[Case], layout: str, seed: int) -> npt.NDArray[np.int64]:
+    """Return the symbol of each row: one after the other, in a random order, or moment by moment."""
+    lengths = [len(case.series) for case in cases]
+    owners = np.repeat(np.arange(len(cases)), lengths)
+    if layout == "interleaved":
+        return np.random.default_rng(seed).permutation(owners)
+    if layout == "moments":
+        return owners[np.argsort(np.concatenate([np.arange(n) for n in lengths]), kind="stable")]
+    return owners
 
 
 def joined(cases: list[Case], owners: npt.NDArray[np.int64]) -> pa.Table:

@@ -11,7 +11,7 @@ import qtfeat as qf
 from contract import modes
 from contract.bits import assert_same_bits
 from contract.modes import ROWS, SERIES, batch, cases
-from contract.panels import interleaving, joined, split, symbols
+from contract.panels import joined, owners_of, split, symbols
 from contract.specs import PROFILES, everything
 
 in_all = pytest.mark.parametrize("profile", PROFILES)
@@ -50,11 +50,12 @@ def test_another_future_changes_nothing_before_it(name, profile):
 
 @in_all
 @pytest.mark.parametrize("on_bad", ["raise", "null", "reset"])
-def test_the_first_rows_of_a_panel(on_bad, profile):
+@pytest.mark.parametrize("layout", ["interleaved", "moments"])
+def test_the_first_rows_of_a_panel(layout, on_bad, profile):
     """Also across symbols: a later row of any symbol changes no row before it."""
     fs = everything(profile)
     own = symbols(fs, on_bad, seed=2, rows=120)
-    owners = interleaving(own, 2)
+    owners = owners_of(own, layout, 2)
     table = joined(own, owners)
     want = split(qf.compute(table, fs, by="symbol", time="time", on_bad=on_bad), own, owners)
     for t in _cuts(len(owners), 3, 8)[1:]:

@@ -11,7 +11,7 @@ import qtfeat as qf
 from contract import modes
 from contract.bits import assert_same_bits
 from contract.modes import ROWS, SEEDS, SERIES, Case, batch, cases
-from contract.panels import interleaving, joined, panel_stream, split, symbols
+from contract.panels import joined, owners_of, panel_stream, split, symbols
 from contract.specs import PROFILES, feature_sets, features
 
 CHUNKS = (1, 2, 3, 5, 7, 13, 100, ROWS)
@@ -95,13 +95,12 @@ def test_a_window_of_just_the_memory_gives_the_bits_of_batch(name, profile):
 
 @in_all
 @pytest.mark.parametrize("on_bad", ["raise", "null", "reset"])
-@pytest.mark.parametrize("layout", ["contiguous", "interleaved"])
+@pytest.mark.parametrize("layout", ["contiguous", "interleaved", "moments"])
 def test_panel_gives_the_bits_of_each_symbol_alone(layout, on_bad, profile):
     for seed in SEEDS:
         for fs in feature_sets(profile):
             own = symbols(fs, on_bad, seed)
-            owners = interleaving(own, seed)
-            owners = np.sort(owners) if layout == "contiguous" else owners
+            owners = owners_of(own, layout, seed)
             table = joined(own, owners)
             for threads in (1, 2):
                 out = qf.compute(table, fs, by="symbol", time="time", on_bad=on_bad, threads=threads)
@@ -116,7 +115,7 @@ def test_record_batches_of_a_panel_give_the_bits_of_each_symbol_alone(on_bad, pr
 
     for fs in feature_sets(profile):
         own = symbols(fs, on_bad, seed=3)
-        owners = interleaving(own, 3)
+        owners = owners_of(own, "interleaved", 3)
         batches = joined(own, owners).to_batches(max_chunksize=211)
         out = list(qf.compute_batches(batches, fs, by="symbol", time="time", on_bad=on_bad))
         assert [b.num_rows for b in out] == [b.num_rows for b in batches]

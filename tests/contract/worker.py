@@ -20,7 +20,7 @@ import numpy as np
 import qtfeat as qf
 from contract import modes
 from contract.modes import Case, Series, cases
-from contract.panels import interleaving, joined, symbols
+from contract.panels import joined, owners_of, symbols
 from contract.specs import PROFILES, everything, feature_sets
 
 DIGESTED = ("random_walk", "price_1e-8", "outlier_1e9", "volume_gaps", "one_ulp", "huge_jumps", "regimes", "flat")
@@ -77,11 +77,14 @@ def digests() -> dict[str, dict[str, str]]:
                 for last in ("only", "all"):
                     values = qf.windows(**arguments, last=last).reshape(-1, len(columns)).T
                     out[f"windows {last} {case.label}"] = _digest(columns, values)
-        own = symbols(everything(profile), "null", seed=1)
-        table = joined(own, interleaving(own, 1))
-        features = qf.compute(table, everything(profile), by="symbol", time="time", on_bad="null", threads=2)
         columns = everything(profile).columns
-        out[f"panel {profile}"] = _digest(columns, [features[c].to_numpy() for c in columns])
+        for on_bad in ("raise", "null"):
+            own = symbols(everything(profile), on_bad, seed=1)
+            for layout in ("interleaved", "moments"):
+                table = joined(own, owners_of(own, layout, 1))
+                features = qf.compute(table, everything(profile), by="symbol", time="time", on_bad=on_bad, threads=2)
+                values = [features[c].to_numpy() for c in columns]
+                out[f"panel {layout} {on_bad} {profile}"] = _digest(columns, values)
     return out
 
 

@@ -1,4 +1,4 @@
-//! Times the core alone: `cargo run --release -p qtfeat-core --example speed [rows] [batch|window|push|panel]`.
+//! Times the core alone: `cargo run --release -p qtfeat-core --example speed [rows] [batch|side|window|push|panel]`.
 
 #![allow(clippy::panic, reason = "a tool for the command line")]
 
@@ -102,6 +102,9 @@ fn main() {
             best(std::env::var("RUNS").map_or(30, |x| x.parse().unwrap_or(30)), &mut run) * 1e9 / n as f64
         );
     }
+    if wanted("side") {
+        time_side(&fs, &bars);
+    }
     if wanted("window") {
         time_windows(&fs, &cols);
     }
@@ -110,6 +113,25 @@ fn main() {
     }
     if wanted("panel") {
         time_panel(&fs, &cols);
+    }
+}
+
+/// Tables in order of time: every symbol in each moment, and in nine of ten.
+fn time_side(fs: &FeatureSet, bars: &Bars<'_>) {
+    let (n, f) = (bars.ohlcv[0].as_ref().map_or(0, Column::len), fs.columns().len());
+    let stride = n.next_multiple_of(8);
+    for (symbols, missing) in [(2, 0), (10, 0), (16, 0), (50, 0), (500, 0), (50, 10)] {
+        let mut rows = vec![Vec::new(); symbols];
+        let there = (0..).filter(|i| missing == 0 || i * 7_919 % 104_729 % 100 >= missing).map(|i| i % symbols);
+        (0..n as u32).zip(there).for_each(|(row, symbol)| rows[symbol].push(row));
+        let series: Vec<Series> =
+            rows.into_iter().map(|rows| Series { rows: Rows::Index(rows), symbol: None }).collect();
+        let each = best(10, || {
+            let mut arena = Arena::take(f * stride * 8);
+            let out = Columns::<f64>::in_arena(&mut arena, n, f, stride);
+            compute(fs, bars, &series, &Policy::default(), 1, &out).unwrap_or_else(|e| panic!("{e}"));
+        });
+        println!("{symbols:3} symbols side by side, {missing:2} % missing {:6.1} ns/bar", each * 1e9 / n as f64);
     }
 }
 

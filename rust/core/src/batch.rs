@@ -1,5 +1,6 @@
 //! Series in blocks: one long series, a panel over threads, and record batches that follow each other.
 
+mod abreast;
 mod desk;
 mod worker;
 
@@ -189,12 +190,16 @@ impl<T: Element> Writer<'_, T> {
         // Most of a block that has nulls has none: it is a warm-up.
         let some = values.chunks(64).enumerate().filter(|(_, part)| part.iter().fold(false, |any, x| any | (x != x)));
         for (i, _) in some.flat_map(|(at, part)| (64 * at..).zip(part)).filter(|(_, x)| x != x) {
-            let row = self.rows.at(from + i) as u32;
-            match self.nulls.last_mut() {
-                Some((c, first, len)) if *c == column && *first + *len == row => *len += 1,
-                _ => self.nulls.push((column, row, 1)),
-            }
+            note(self.nulls, column, self.rows.at(from + i) as u32);
         }
+    }
+}
+
+/// Notes a null in `row` of a column.
+fn note(nulls: &mut Nulls, column: u32, row: u32) {
+    match nulls.last_mut() {
+        Some((c, first, len)) if *c == column && *first + *len == row => *len += 1,
+        _ => nulls.push((column, row, 1)),
     }
 }
 

@@ -202,14 +202,41 @@ impl Machine {
 
     /// What the series remember.
     pub fn save(&self) -> State {
-        let mut history_rows = Vec::with_capacity(self.plan.history_rows() * self.lanes);
+        self.save_some(0, 1)
+    }
+
+    /// What the series of one lane remembers, as a machine of one lane saves it.
+    pub fn save_lane(&self, lane: usize) -> State {
+        self.save_some(lane, self.lanes)
+    }
+
+    fn save_some(&self, lane: usize, step: usize) -> State {
+        let mut history_rows = Vec::with_capacity(self.plan.history_rows() * self.lanes / step);
         for slot in &self.plan.slots {
-            let rows = &self.slab.values()[history(slot, self.cursor, self.lanes)];
+            let rows = self.slab.values()[history(slot, self.cursor, self.lanes)].iter().skip(lane).step_by(step);
             // One NaN for all: its sign and payload differ between builds of the kernels.
-            history_rows.extend(rows.iter().map(|&x| if x == x { x } else { f64::NAN }));
+            history_rows.extend(rows.map(|&x| if x == x { x } else { f64::NAN }));
         }
-        let links = self.states.iter().map(|s| ChainState { s: if s.s == s.s { s.s } else { f64::NAN }, ..*s });
+        let links = self.states.iter().skip(lane).step_by(step);
+        let links = links.map(|s| ChainState { s: if s.s == s.s { s.s } else { f64::NAN }, ..*s });
         State { history: history_rows, links: links.collect() }
+    }
+
+    /// Takes up one lane where [`Machine::save_lane`] left it, in a machine at its front; false if the state is of another
+    /// shape.
+    pub fn load_lane(&mut self, lane: usize, state: &State) -> bool {
+        if state.history.len() != self.plan.history_rows() || state.links.len() != self.plan.links.len() {
+            return false;
+        }
+        let mut rest = state.history.as_slice();
+        for slot in &self.plan.slots {
+            let (now, later) = rest.split_at(slot.history as usize);
+            let places = self.slab.values_mut()[history(slot, self.cursor, self.lanes)].iter_mut();
+            places.skip(lane).step_by(self.lanes).zip(now).for_each(|(x, &y)| *x = y);
+            rest = later;
+        }
+        self.set_lane(lane, |link| state.links[link]);
+        true
     }
 
     /// Takes up where `state` was saved; false if it is of another shape.

@@ -228,6 +228,26 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// Reads `width` neighbouring values from each of the increasing rows in `first` on, and the last of them again up to
+    /// eight; false if they are not plain in one chunk.
+    pub fn read_beside(&self, first: &[u32], width: usize, dst: &mut [[f64; 8]]) -> bool {
+        let (Some(&from), Some(&to)) = (first.first(), first.last()) else { return true };
+        let c = self.chunk_of(from as usize);
+        let (start, end) = (self.starts[c], self.starts[c + 1]);
+        let Chunk { values: Values::F64(values), valid: None } = self.chunks[c] else { return false };
+        if width == 0 || width > 8 || to as usize + width > end {
+            return false;
+        }
+        for (d, &row) in dst.iter_mut().zip(first) {
+            let x = &values[row as usize - start..][..width];
+            match x.first_chunk() {
+                Some(x) => *d = *x,
+                None => d.iter_mut().enumerate().for_each(|(lane, d)| *d = x[lane.min(width - 1)]),
+            }
+        }
+        true
+    }
+
     fn read_range(&self, mut from: usize, mut dst: &mut [f64]) {
         if dst.is_empty() {
             return;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
@@ -98,12 +99,77 @@ fn leading(total: usize, same: impl Fn(usize, usize) -> bool) -> usize {
     rows.min(total)
 }
 
-/// True if each of the values at..at + n is as the one before it.
-fn repeats<T: PartialEq>(values: &[T], at: usize, n: usize) -> bool {
+/// True if each of the values at..at + n is as the one `back` before it.
+fn repeats<T: PartialEq>(values: &[T], back: usize, at: usize, n: usize) -> bool {
     match n {
-        1 => values[at] == values[at - 1],
+        1 => values[at] == values[at - back],
         // Two slices are compared as bytes: what the memory gives is the limit.
-        _ => values[at..at + n] == values[at - 1..at - 1 + n],
+        _ => values[at..at + n] == values[at - back..at - back + n],
+    }
+}
+
+/// Most symbols of a moment that are looked for, and moments of the same symbols that are worth it.
+const MOMENT: usize = 1 << 16;
+const MOMENTS: usize = 4;
+/// Times in a row that a table may disappoint before its moments are no longer looked for.
+const PATIENCE: usize = 8;
+
+/// Rows, of `total`, from the first on for which `holds(at, n)` says so, found on up to `threads` threads.
+fn prefix(total: usize, threads: usize, holds: impl Fn(usize, usize) -> bool + Sync) -> usize {
+    const STEP: usize = 1 << 12;
+    let part = total.div_ceil(threads.min(total / ROWS_A_THREAD).max(1)).max(1);
+    // The first row known to be another: what lies behind it is of no use.
+    let stop = AtomicUsize::new(total);
+    let some = |from: usize| {
+        let (mut at, end, mut step) = (from, total.min(from + part), STEP);
+        while at < end && step > 0 && at < stop.load(Ordering::Relaxed) {
+            let n = step.min(end - at);
+            if holds(at, n) { at += n } else { step = n / 2 }
+        }
+        if at < end {
+            stop.fetch_min(at, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let some = &some;
+        (part..total).step_by(part).for_each(|from| drop(scope.spawn(move || some(from))));
+        some(0);
+    });
+    stop.into_inner()
+}
+
+/// Rows of a symbol, `step` apart.
+#[derive(Clone, Copy)]
+struct Run {
+    from: usize,
+    rows: usize,
+    step: usize,
+}
+
+/// What is known of the values of one array.
+struct Seen<T> {
+    /// A value, its symbol, and which of these came after it the last time: symbols side by side keep an order.
+    values: Vec<(T, usize, usize)>,
+    places: HashMap<T, usize>,
+    last: usize,
+}
+
+impl<T: Eq + Hash + Copy> Seen<T> {
+    /// The symbol of the next value; `new` is asked for that of one that was not seen yet.
+    fn symbol<E>(&mut self, now: T, new: impl FnOnce() -> Result<usize, E>) -> Result<usize, E> {
+        let guess = self.values.get(self.last).map_or(0, |s| s.2);
+        let place = if self.values.get(guess).is_some_and(|s| s.0 == now) {
+            guess
+        } else if let Some(&place) = self.places.get(&now) {
+            place
+        } else {
+            self.values.push((now, new()?, 0));
+            self.places.insert(now, self.values.len() - 1);
+            self.values.len() - 1
+        };
+        self.values[self.last].2 = place;
+        self.last = place;
+        Ok(self.values[place].1)
     }
 }
 
@@ -112,8 +178,8 @@ fn repeats<T: PartialEq>(values: &[T], at: usize, n: usize) -> bool {
 pub struct Split {
     ids: HashMap<String, usize>,
     names: Vec<String>,
-    /// Runs of each symbol: (first row, rows).
-    runs: Vec<Vec<(usize, usize)>>,
+    /// Runs of each symbol.
+    runs: Vec<Vec<Run>>,
     row: usize,
     threads: usize,
 }
@@ -138,47 +204,64 @@ impl Split {
     /// Adds `rows` rows of a symbol.
     fn run(&mut self, id: usize, rows: usize) {
         match self.runs[id].last_mut() {
-            Some((from, n)) if *from + *n == self.row => *n += rows,
-            _ => self.runs[id].push((self.row, rows)),
+            Some(run) if run.step == 1 && run.from + run.rows == self.row => run.rows += rows,
+            _ => self.runs[id].push(Run { from: self.row, rows, step: 1 }),
         }
         self.row += rows;
     }
 
-    /// Adds one row for each of `total` values. `same(at, n)` says whether each of the rows at..at + n is as the one
-    /// before it; `text` is asked once for each different value, with the first row that has it.
+    /// Adds one row for each of `total` values. `same(back, at, n)` says whether each of the rows at..at + n is as the
+    /// one `back` before it; `text` is asked once for each different value, with the first row that has it.
     fn each<T: Eq + Hash + Copy, S: AsRef<str>, E>(
         &mut self,
         total: usize,
-        same: impl Fn(usize, usize) -> bool + Sync,
+        same: impl Fn(usize, usize, usize) -> bool + Sync,
         value: impl Fn(usize) -> T,
         text: impl Fn(usize, T) -> Result<S, E>,
     ) -> Result<(), E> {
-        // A value, its symbol, and which of these came after it the last time: symbols side by side keep an order.
-        let mut seen: Vec<(T, usize, usize)> = Vec::new();
-        let mut places: HashMap<T, usize> = HashMap::new();
-        let (mut at, mut last) = (0, 0);
-        for rows in lengths(total, self.threads, same) {
-            let now = value(at);
-            let guess = seen.get(last).map_or(0, |s| s.2);
-            let place = match seen.get(guess) {
-                Some(s) if s.0 == now => guess,
-                _ => {
-                    if let Some(&place) = places.get(&now) {
-                        place
-                    } else {
-                        let id = self.id(text(at, now)?.as_ref());
-                        seen.push((now, id, 0));
-                        places.insert(now, seen.len() - 1);
-                        seen.len() - 1
-                    }
+        let mut seen = Seen { values: Vec::new(), places: HashMap::new(), last: 0 };
+        let (mut at, mut patience) = (0, PATIENCE);
+        while at < total {
+            // A table in order of time: the same symbols moment after moment, until one is listed or leaves.
+            let (first, most) = (value(at), MOMENT.min((total - at) / MOMENTS));
+            let mut ahead = 1..if patience > 0 { most } else { 0 };
+            let width = ahead.find(|&i| value(at + i) == first).filter(|&width| width > 1);
+            if let Some(width) = width {
+                let left = total - at - width;
+                let moments = 1 + prefix(left, self.threads, |i, n| same(width, at + width + i, n)) / width;
+                let rows = at..at + if moments < MOMENTS { 0 } else { width };
+                let ids = rows.map(|i| seen.symbol(value(i), || Ok(self.id(text(i, value(i))?.as_ref()))));
+                let ids = ids.collect::<Result<Vec<usize>, E>>()?;
+                if self.moments(&ids, moments) {
+                    at += width * moments;
+                    patience = PATIENCE;
+                    continue;
                 }
-            };
-            seen[last].2 = place;
-            last = place;
-            self.run(seen[place].1, rows);
-            at += rows;
+                patience -= 1;
+            }
+            let rows = width.filter(|_| patience > 0).map_or(total, |width| MOMENTS * width).min(total - at);
+            let start = at;
+            for rows in lengths(rows, self.threads, |i, n| same(1, start + i, n)) {
+                let id = seen.symbol(value(at), || Ok(self.id(text(at, value(at))?.as_ref())))?;
+                self.run(id, rows);
+                at += rows;
+            }
         }
         Ok(())
+    }
+
+    /// Adds as many moments of the same symbols; false if there are none, or one has several rows in each.
+    fn moments(&mut self, ids: &[usize], moments: usize) -> bool {
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable();
+        if ids.is_empty() || sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            return false;
+        }
+        for (i, &id) in ids.iter().enumerate() {
+            self.runs[id].push(Run { from: self.row + i, rows: moments, step: ids.len() });
+        }
+        self.row += ids.len() * moments;
+        true
     }
 
     /// Adds one row for each value; `text` is asked once for each different one, with the first row that has it.
@@ -187,18 +270,18 @@ impl Split {
         values: &[T],
         text: impl Fn(usize, T) -> Result<S, E>,
     ) -> Result<(), E> {
-        self.each(values.len(), |at, n| repeats(values, at, n), |at| values[at], text)
+        self.each(values.len(), |back, at, n| repeats(values, back, at, n), |at| values[at], text)
     }
 
-    /// As [`Split::runs`], for text: equal neighbours are bytes that repeat, under offsets of equal distance.
+    /// As [`Split::runs`], for text: equal rows are bytes that repeat, under offsets of equal distance.
     fn texts<O: OffsetSizeTrait>(&mut self, texts: &GenericStringArray<O>) -> Result<(), BadSymbol> {
         let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
-        let same = |at: usize, n: usize| {
-            let size = offsets[at] - offsets[at - 1];
-            let even = offsets[at..=at + n].windows(2).fold(true, |all, o| all & (o[1] - o[0] == size));
-            let (before, first, last) =
-                (offsets[at - 1].as_usize(), offsets[at].as_usize(), offsets[at + n].as_usize());
-            even && bytes[before..last - size.as_usize()] == bytes[first..last]
+        let same = |back: usize, at: usize, n: usize| {
+            let (before, now) = (&offsets[at - back..=at - back + n], &offsets[at..=at + n]);
+            let far = now[0] - before[0];
+            let even = now.iter().zip(before).fold(true, |all, (&b, &a)| all & (b - a == far));
+            let part = |o: &[O]| &bytes[o[0].as_usize()..o[n].as_usize()];
+            even && part(before) == part(now)
         };
         self.each(texts.len(), same, |at| texts.value(at), |_, text| Ok(text))
     }
@@ -228,7 +311,7 @@ impl Split {
             DataType::Utf8View => {
                 // Equal views are equal texts; equal texts may have a view each, and are looked up by what they say.
                 let texts = array.as_string_view();
-                let same = |at: usize, n: usize| repeats(texts.views(), at, n);
+                let same = |back: usize, at: usize, n: usize| repeats(texts.views(), back, at, n);
                 self.each(texts.len(), same, |at| texts.value(at), |_, text| Ok::<_, BadSymbol>(text))?;
             }
             DataType::Dictionary(key, _) => {
@@ -270,10 +353,17 @@ impl Split {
 
     /// The series, in order of first appearance.
     pub fn finish(self) -> Vec<Series> {
-        let series = |(symbol, runs): (String, Vec<(usize, usize)>)| {
+        let index = |runs: &[Run]| {
+            let mut index = Vec::with_capacity(runs.iter().map(|run| run.rows).sum());
+            for run in runs {
+                index.extend((0..run.rows).map(|i| (run.from + i * run.step) as u32));
+            }
+            index
+        };
+        let series = |(symbol, runs): (String, Vec<Run>)| {
             let rows = match runs.as_slice() {
-                [(from, n)] => Rows::Range(*from..*from + *n),
-                _ => Rows::Index(runs.iter().flat_map(|&(from, n)| (from as u32)..((from + n) as u32)).collect()),
+                [Run { from, rows, step: 1 }] => Rows::Range(*from..*from + *rows),
+                runs => Rows::Index(index(runs)),
             };
             Series { rows, symbol: Some(symbol) }
         };

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::abreast::{ABREAST, Tile};
 use super::desk::Desk;
 use super::{Nulls, Running, Series, Writer, first, run_series};
 use crate::bars::{Clock, Policy};
@@ -9,30 +10,27 @@ use crate::block::{Columns, Element};
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::features::FeatureSet;
+use crate::kernels::TILE_LANES;
 use crate::machine::Machine;
 use crate::source::{Bars, Rows};
 
-/// Symbols that lie side by side in a table are run abreast, so many of them, so many rows of each at a time: rows that
-/// share lines of the cache are computed while those are in it.
-const ABREAST: usize = 32;
-const SLICE: usize = 512;
-
 /// One thread of a call.
 pub(super) struct Worker<'a, T> {
-    fs: &'a FeatureSet,
-    bars: &'a Bars<'a>,
-    policy: &'a Policy,
-    out: &'a Columns<'a, T>,
-    machine: Machine,
+    pub(super) fs: &'a FeatureSet,
+    pub(super) bars: &'a Bars<'a>,
+    pub(super) policy: &'a Policy,
+    pub(super) out: &'a Columns<'a, T>,
+    pub(super) machine: Machine,
     desk: Desk,
-    nulls: Nulls,
+    pub(super) nulls: Nulls,
     error: Option<Error>,
+    pub(super) tile: Option<Tile>,
 }
 
 impl<'a, T: Element> Worker<'a, T> {
     pub(super) fn new(fs: &'a FeatureSet, bars: &'a Bars<'a>, policy: &'a Policy, out: &'a Columns<'a, T>) -> Self {
         let (machine, desk) = (fs.machine(), Desk::new());
-        Self { fs, bars, policy, out, machine, desk, nulls: Nulls::new(), error: None }
+        Self { fs, bars, policy, out, machine, desk, nulls: Nulls::new(), error: None, tile: None }
     }
 
     /// Runs some rows of a series that starts with the first of them, or goes on where the machine is.
@@ -85,24 +83,6 @@ impl<'a, T: Element> Worker<'a, T> {
         }
     }
 
-    /// Runs series whose rows lie side by side, a slice of the table after the other.
-    fn abreast(&mut self, group: &[Series]) {
-        let ends = |s: &Series| (s.rows.at(0), s.rows.at(s.rows.len() - 1));
-        let from = group.iter().map(|s| ends(s).0).min().unwrap_or(0);
-        let to = group.iter().map(|s| ends(s).1 + 1).max().unwrap_or(0);
-        let longest = group.iter().map(|s| s.rows.len()).max().unwrap_or(1);
-        let slice = SLICE * (to - from).div_ceil(longest);
-        let mut going: Vec<(&Series, usize, Running)> = group.iter().map(|s| (s, 0, Running::default())).collect();
-        for end in (from + slice..to + slice).step_by(slice) {
-            going.retain_mut(|(series, at, running)| {
-                let some = *at..series.rows.before(end);
-                *at = some.end;
-                let whole = some.end == series.rows.len();
-                (some.is_empty() || self.go_on(series, some, running, self.fs.fault())) && !whole
-            });
-        }
-    }
-
     pub(super) fn finish(self) -> (Nulls, Option<Error>) {
         crate::cpu::settle();
         self.fs.done(self.machine);
@@ -113,7 +93,7 @@ impl<'a, T: Element> Worker<'a, T> {
 /// Series that one thread takes together: one, or some whose rows lie side by side.
 pub(super) fn groups(series: &[Series], threads: usize) -> Vec<&[Series]> {
     let beside = |s: &Series| matches!(s.rows, Rows::Index(_)) && !s.rows.is_empty();
-    let most = series.len().div_ceil(threads).min(ABREAST);
+    let most = series.len().div_ceil(threads).next_multiple_of(TILE_LANES).min(ABREAST);
     let runs = series.chunk_by(|a, b| beside(a) && beside(b));
     runs.flat_map(|run| run.chunks(if beside(&run[0]) { most } else { 1 })).collect()
 }

@@ -263,6 +263,42 @@ impl<'a, T: Element> Columns<'a, T> {
     }
 }
 
+impl<T: Element> Columns<'_, T> {
+    /// Writes the first `width` of each eight `values` into neighbouring rows of `column`, from the row in `first` on;
+    /// true if there is a null.
+    ///
+    /// # Safety
+    /// No other thread may write these rows at the same time.
+    ///
+    /// # Panics
+    /// If a place is outside.
+    pub unsafe fn write_beside(&self, column: usize, first: &[u32], width: usize, values: &[[f64; 8]]) -> bool {
+        assert!(column < self.columns && width <= 8 && values.len() == first.len());
+        assert!(first.iter().fold(true, |inside, &row| inside & (row as usize + width <= self.rows)));
+        let null = values.as_flattened().iter().fold(false, |any, x| any | (x != x));
+        let base = self.ptr.wrapping_add(column * self.stride);
+        if width == 8 && self.past_cache() && base.align_offset(64) == 0 && first.iter().all(|row| row % 8 == 0) {
+            // SAFETY: inside the memory (asserted); exclusive by the contract.
+            first.iter().zip(values).for_each(|(&row, x)| unsafe {
+                T::store(base.add(row as usize), x, true);
+            });
+            return null;
+        }
+        for (&row, x) in first.iter().zip(values) {
+            // SAFETY: inside the memory (asserted); exclusive by the contract.
+            unsafe {
+                let dst = base.add(row as usize);
+                match (null, width) {
+                    (false, 8) => (0..8).for_each(|i| dst.add(i).write(T::from_number(x[i]))),
+                    (false, _) => (0..width).for_each(|i| dst.add(i).write(T::from_number(x[i]))),
+                    _ => (0..width).for_each(|i| dst.add(i).write(T::from_value(x[i]))),
+                }
+            }
+        }
+        null
+    }
+}
+
 /// A slice of which several threads write disjoint parts.
 #[derive(Debug)]
 pub struct Shared<'a, T> {

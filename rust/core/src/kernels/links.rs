@@ -1,6 +1,6 @@
 //! The recursive instructions over a block: banks of one series, and panels. (Tiles of windows: `tile.rs`.)
 
-use super::{Along, Block, Span, advance};
+use super::{Along, Block, Span, TILE_LANES, advance};
 use crate::graph::Chain;
 use crate::plan::{Link, row_of};
 use crate::primitives::recursive::{ChainState, step};
@@ -210,14 +210,67 @@ impl<V: Lanes> Block<'_, '_, '_, V> {
         }
     }
 
-    /// One link of any number of lanes: a panel of streams, one row at a time.
+    /// K links of a tile of series that go on: seeded ones in one loop, their states in registers. Returns which of them
+    /// are still to be run, a bit for each: there was a null, or a seed is not complete.
+    #[inline(always)]
+    pub(super) fn lanes_bank<const K: usize>(&mut self, links: &[Link], states: &mut [ChainState]) -> u32 {
+        const L: usize = TILE_LANES;
+        let Span { cursor, rows, .. } = self.span;
+        let (links, states) = (&links[..K], &mut states.as_chunks_mut::<L>().0[..K]);
+        // A running sum has a form of its own.
+        let coefs: [Option<f64>; K] = std::array::from_fn(|k| links[k].chain.map(|c| c.coef.get()));
+        let mut ready = coefs.iter().all(Option::is_some);
+        for k in 0..K {
+            ready &= states[k].iter().all(|state| seeded(&links[k], state));
+        }
+        let mut ends = [[f64::NAN; L]; K];
+        if ready {
+            let place = |place: u32| row_of(place, cursor) * L;
+            let dst: [usize; K] = std::array::from_fn(|k| place(links[k].dst));
+            let src: [usize; K] = std::array::from_fn(|k| place(links[k].src));
+            let (out, input, _) = self.slab.split_many(dst, src, rows * L, (0, 0));
+            let out = out.map(|y| &mut y.as_chunks_mut::<L>().0[..rows]);
+            let input = input.map(|x| &x.as_chunks::<L>().0[..rows]);
+            for lane in (0..L).step_by(V::WIDTH) {
+                let (mut now, mut by) = ([V::splat(0.0); K], [V::splat(0.0); K]);
+                for k in 0..K {
+                    now[k] = V::states(&states[k], lane);
+                    by[k] = V::splat(coefs[k].unwrap_or(0.0));
+                }
+                for r in 0..rows {
+                    for k in 0..K {
+                        now[k] = V::step(now[k], V::load(&input[k][r], lane), by[k]);
+                        now[k].store(&mut out[k][r], lane);
+                    }
+                }
+                for k in 0..K {
+                    now[k].store(&mut ends[k], lane);
+                }
+            }
+        }
+        let mut left = 0;
+        for k in 0..K {
+            if ends[k].iter().all(|s| s == s) {
+                states[k].iter_mut().zip(ends[k]).for_each(|(state, s)| state.s = s);
+            } else {
+                left |= 1 << k;
+            }
+        }
+        left
+    }
+
+    /// One link of any number of lanes, row by row.
     #[inline(always)]
     pub(super) fn lanes_link(&mut self, link: &Link, states: &mut [ChainState]) {
         let Span { cursor, rows, lanes, .. } = self.span;
         for r in 0..rows {
             let at = |place: u32| (row_of(place, cursor) + r) * lanes;
             let (out, [input]) = self.slab.split(at(link.dst), [at(link.src)], lanes);
-            let whole = link.chain.map_or(0, |chain| whole_steps::<V>(out, input, states, &chain));
+            // No closure here: it would be compiled for the baseline.
+            let whole = match &link.chain {
+                Some(chain) => whole_steps::<V>(out, input, states, chain),
+                None => 0,
+            };
             for ((y, &x), state) in out.iter_mut().zip(input).zip(states.iter_mut()).skip(whole) {
                 *y = advance(link.chain.as_ref(), state, x);
             }

@@ -204,8 +204,24 @@ impl<V: Lanes> Width for Block<'_, '_, '_, V> {
                 _ => self.tile_bank::<8>(links, states, along),
             };
         }
-        for (link, states) in links.iter().zip(states.chunks_mut(lanes)) {
-            self.lanes_link(link, states);
+        let left = if lanes == TILE_LANES && self.span.rows > 1 {
+            match links.len() {
+                1 => self.lanes_bank::<1>(links, states),
+                2 => self.lanes_bank::<2>(links, states),
+                3 => self.lanes_bank::<3>(links, states),
+                4 => self.lanes_bank::<4>(links, states),
+                5 => self.lanes_bank::<5>(links, states),
+                6 => self.lanes_bank::<6>(links, states),
+                7 => self.lanes_bank::<7>(links, states),
+                _ => self.lanes_bank::<8>(links, states),
+            }
+        } else {
+            u32::MAX
+        };
+        for (k, (link, states)) in links.iter().zip(states.chunks_mut(lanes)).enumerate() {
+            if left >> k & 1 == 1 {
+                self.lanes_link(link, states);
+            }
         }
         false
     }
