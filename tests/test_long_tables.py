@@ -182,3 +182,21 @@ def test_the_first_bad_row_of_symbols_side_by_side_is_reported(threads: int) -> 
             qf.compute(table, FS, by="symbol", threads=threads)
         assert caught.value.row == min(bad)
         assert caught.value.symbol == str(min(bad) % symbols)
+
+
+def test_windows_and_symbols_side_by_side_take_turns() -> None:
+    """Both compute eight series at a time, in the same memory where the windows have 128 rows."""
+    random = np.random.default_rng(11)
+    rows, symbols = 6_000, 12
+    bars = _bars(np.arange(rows)) | {"volume": random.random(rows)}
+    cube = np.column_stack([bars[name] for name in ("open", "high", "low", "close", "volume")])
+    cube = np.stack([cube[at : at + 128] for at in range(0, 900, 10)])
+    table = bars | {"symbol": np.arange(rows) % symbols}
+    fs = qf.FeatureSet.load("wide32")
+    for last in ("only", "all"):
+        want = qf.windows(cube, qf.FeatureSet.load("wide32"), last=last)
+        first = qf.compute(table, fs, by="symbol", threads=1)
+        for _ in range(2):
+            assert qf.windows(cube, fs, last=last).tobytes() == want.tobytes()
+            again = qf.compute(table, fs, by="symbol", threads=1)
+            assert all(np.array_equal(again[name], first[name], equal_nan=True) for name in fs.columns)

@@ -45,8 +45,14 @@ pub(super) struct Tile {
 impl Tile {
     pub(super) fn new(fs: &FeatureSet) -> Self {
         let plan = fs.window_plan(ROWS);
-        let (one, eight) = (Machine::new(plan.clone(), 1), Machine::new(plan, L));
-        Self { one, eight, columns: Default::default(), times: Vec::new(), lane: Vec::new() }
+        let eight = fs.tile(&plan);
+        Self { one: Machine::new(plan, 1), eight, columns: Default::default(), times: Vec::new(), lane: Vec::new() }
+    }
+
+    /// Gives the tile's memory back for the next call.
+    pub(super) fn finish(mut self, fs: &FeatureSet) {
+        self.eight.reset();
+        fs.tile_done(self.eight);
     }
 
     /// Runs the rows that all of up to eight series have in this slice, as far as there is nothing to refuse or to

@@ -86,6 +86,9 @@ impl<'a, T: Element> Worker<'a, T> {
     pub(super) fn finish(self) -> (Nulls, Option<Error>) {
         crate::cpu::settle();
         self.fs.done(self.machine);
+        if let Some(tile) = self.tile {
+            tile.finish(self.fs);
+        }
         (self.nulls, self.error)
     }
 }
