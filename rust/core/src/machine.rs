@@ -44,6 +44,11 @@ impl Machine {
         &self.plan
     }
 
+    /// Interleaved series.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
     /// Rows that fit before the history has to move to the front.
     pub fn room(&self) -> usize {
         self.plan.capacity - self.cursor

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::desk::{read_inputs, view};
 use super::worker::Worker;
-use super::{Running, Series, Writer, column_of};
+use super::{Running, Series, Writer};
 use crate::bars::{Tick, all_good, calendar, extra_fault, fault};
 use crate::block::Element;
 use crate::error::Place;
@@ -11,6 +12,7 @@ use crate::features::FeatureSet;
 use crate::graph::Input;
 use crate::kernels::{TILE_LANES, Take};
 use crate::machine::Machine;
+use crate::plan::Read;
 use crate::source::{Bars, Column, Rows};
 
 /// Symbols of one group, and rows of each that are run before the next rows of the first: rows that share lines of the
@@ -96,53 +98,35 @@ impl Tile {
                 times.read(&going.series.rows, going.rows.start, dst);
             }
         }
-        let mut read = [false; 5];
-        for k in 0..self.eight.plan().inputs.len() {
-            let input = self.eight.plan().inputs[k].input;
-            let dst = self.eight.input(k, n).as_chunks_mut::<L>().0;
-            match input {
-                Input::Hour | Input::Weekday => {
-                    for (r, d) in dst.iter_mut().enumerate() {
-                        let time = |lane: usize| self.times.get(lane.min(some.len() - 1) * n + r);
-                        *d = std::array::from_fn(|lane| time(lane).map_or(f64::NAN, |&t| calendar(input, t)));
-                    }
-                }
-                Input::Extra(e) => read_lanes(&bars.extras[e as usize], some, beside, &mut self.lane, dst),
-                _ => {
-                    let c = column_of(input);
-                    read[c] = true;
-                    if let Some(column) = &bars.ohlcv[c] {
-                        read_lanes(column, some, beside, &mut self.lane, dst);
-                    }
-                }
+        let (times, last) = (&self.times, some.len() - 1);
+        let calendar = |input: Input, dst: &mut [f64]| {
+            for (r, d) in dst.as_chunks_mut::<L>().0.iter_mut().enumerate() {
+                let time = |lane: usize| times.get(lane.min(last) * n + r);
+                *d = std::array::from_fn(|lane| time(lane).map_or(f64::NAN, |&t| calendar(input, t)));
             }
-        }
-        for (c, column) in bars.ohlcv.iter().enumerate() {
-            if let (false, Some(column)) = (read[c], column) {
-                self.columns[c].resize(n * L, 0.0);
-                let dst = self.columns[c].as_chunks_mut::<L>().0;
-                read_lanes(column, some, beside, &mut self.lane, dst);
-            }
-        }
+        };
+        let lane = &mut self.lane;
+        read_inputs(
+            &mut self.eight,
+            &mut self.columns,
+            bars,
+            n,
+            calendar,
+            |_| false,
+            |column, dst| {
+                read_lanes(column, some, beside, lane, dst.as_chunks_mut().0);
+            },
+        );
     }
 
     /// True if all values of the `n` rows just read are accepted.
     fn sound(&self, bars: &Bars<'_>, n: usize) -> bool {
-        let mut view: [Option<&[f64]>; 5] =
-            std::array::from_fn(|c| bars.ohlcv[c].as_ref().map(|_| self.columns[c].as_slice()));
-        let mut extras = true;
-        for (k, read) in self.eight.plan().inputs.iter().enumerate() {
-            let values = self.eight.input_view(k, n);
-            match read.input {
-                Input::Hour | Input::Weekday => {}
-                Input::Extra(_) => extras &= values.iter().all(|&x| extra_fault(x).is_none()),
-                input => view[column_of(input)] = Some(values),
-            }
-        }
-        extras
-            && match view {
+        let extra = |read: &Read| matches!(read.input, Input::Extra(_));
+        let mut extras = self.eight.plan().inputs.iter().enumerate().filter(|(_, read)| extra(read));
+        extras.all(|(k, _)| self.eight.input_view(k, n).iter().all(|&x| extra_fault(x).is_none()))
+            && match view(&self.eight, &self.columns, bars, n, |_| None) {
                 [Some(o), Some(h), Some(l), Some(c), Some(v)] => all_good(o, h, l, c, v),
-                _ => (0..n * L).all(|i| fault(view.map(|v| v.map(|v| v[i]))).is_none()),
+                some => (0..n * L).all(|i| fault(some.map(|v| v.map(|v| v[i]))).is_none()),
             }
     }
 

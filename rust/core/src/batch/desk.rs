@@ -4,7 +4,7 @@ use crate::bars::{self, all_good, extra_fault, fault};
 use crate::graph::Input;
 use crate::machine::Machine;
 use crate::plan::Read;
-use crate::source::{Bars, OHLCV, Rows};
+use crate::source::{Bars, Column, OHLCV, Rows};
 
 /// Scratch of one thread: bar columns that no instruction reads are still checked.
 #[derive(Debug)]
@@ -20,42 +20,75 @@ impl Desk {
     }
 }
 
-/// Reads `n` rows into the plan's inputs, and the bar columns it does not read into the desk.
+/// Reads `n` rows of one series into the plan's inputs, and the bar columns it does not read into the desk.
 pub(super) fn fill(machine: &mut Machine, desk: &mut Desk, bars: &Bars<'_>, rows: &Rows, at: usize, n: usize) {
-    desk.times.clear();
-    if let Some(times) = &bars.times {
-        desk.times.resize(n, 0);
-        times.read(rows, at, &mut desk.times);
+    let Desk { columns, times, .. } = desk;
+    times.clear();
+    if let Some(given) = &bars.times {
+        times.resize(n, 0);
+        given.read(rows, at, times);
     }
-    let mut read = [false; 5];
+    let calendar = |input: Input, dst: &mut [f64]| {
+        dst.iter_mut().zip(&*times).for_each(|(d, &t)| *d = bars::calendar(input, t));
+    };
+    let plain = |column: &Column<'_>| column.plain(rows, at, n).is_some();
+    read_inputs(machine, columns, bars, n, calendar, plain, |column, dst| column.read(rows, at, dst));
+}
+
+/// Reads `n` rows, of every lane, into the plan's inputs, and the bar columns it does not read into `columns`, but those
+/// that are checked where they lie.
+pub(super) fn read_inputs(
+    machine: &mut Machine,
+    columns: &mut [Vec<f64>; 5],
+    bars: &Bars<'_>,
+    n: usize,
+    calendar: impl Fn(Input, &mut [f64]),
+    plain: impl Fn(&Column<'_>) -> bool,
+    mut read: impl FnMut(&Column<'_>, &mut [f64]),
+) {
+    let mut done = [false; 5];
     for k in 0..machine.plan().inputs.len() {
         let input = machine.plan().inputs[k].input;
         let dst = machine.input(k, n);
         match input {
-            Input::Hour | Input::Weekday => {
-                for (d, &t) in dst.iter_mut().zip(&desk.times) {
-                    *d = bars::calendar(input, t);
-                }
-            }
-            Input::Extra(e) => bars.extras[e as usize].read(rows, at, dst),
+            Input::Hour | Input::Weekday => calendar(input, dst),
+            Input::Extra(e) => read(&bars.extras[e as usize], dst),
             _ => {
                 let c = column_of(input);
-                read[c] = true;
+                done[c] = true;
                 if let Some(column) = &bars.ohlcv[c] {
-                    column.read(rows, at, dst);
+                    read(column, dst);
                 }
             }
         }
     }
     for (c, column) in bars.ohlcv.iter().enumerate() {
-        desk.columns[c].clear();
-        if let (false, Some(column)) = (read[c], column)
-            && column.plain(rows, at, n).is_none()
+        columns[c].clear();
+        if let (false, Some(column)) = (done[c], column)
+            && !plain(column)
         {
-            desk.columns[c].resize(n, 0.0);
-            column.read(rows, at, &mut desk.columns[c]);
+            columns[c].resize(n * machine.lanes(), 0.0);
+            read(column, &mut columns[c]);
         }
     }
+}
+
+/// The bar columns of the `n` rows just read, wherever they are.
+pub(super) fn view<'v>(
+    machine: &'v Machine,
+    columns: &'v [Vec<f64>; 5],
+    bars: &Bars<'v>,
+    n: usize,
+    plain: impl Fn(&Column<'v>) -> Option<&'v [f64]>,
+) -> [Option<&'v [f64]>; 5] {
+    let mut view: [Option<&[f64]>; 5] =
+        std::array::from_fn(|c| bars.ohlcv[c].as_ref().map(|column| plain(column).unwrap_or(&columns[c])));
+    for (k, Read { input, .. }) in machine.plan().inputs.iter().enumerate() {
+        if !matches!(input, Input::Extra(_) | Input::Hour | Input::Weekday) {
+            view[column_of(*input)] = Some(machine.input_view(k, n));
+        }
+    }
+    view
 }
 
 /// Number of a bar column among open, high, low, close, volume.
@@ -78,19 +111,8 @@ pub(super) fn check(
     (rows, at, n): (&Rows, usize, usize),
 ) {
     desk.bad.clear();
-    let mut where_is: [Option<usize>; 5] = [None; 5];
-    for (k, Read { input, .. }) in machine.plan().inputs.iter().enumerate() {
-        if !matches!(input, Input::Extra(_) | Input::Hour | Input::Weekday) {
-            where_is[column_of(*input)] = Some(k);
-        }
-    }
     let machine = &*machine;
-    let view: [Option<&[f64]>; 5] = std::array::from_fn(|c| {
-        bars.ohlcv[c].as_ref().map(|column| match where_is[c] {
-            Some(k) => machine.input_view(k, n),
-            None => column.plain(rows, at, n).unwrap_or(&desk.columns[c]),
-        })
-    });
+    let view = view(machine, &desk.columns, bars, n, |column| column.plain(rows, at, n));
     let clean = match view {
         [Some(o), Some(h), Some(l), Some(c), Some(v)] => all_good(o, h, l, c, v),
         _ => false,
