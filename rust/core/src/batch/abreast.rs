@@ -113,9 +113,7 @@ impl Tile {
             n,
             calendar,
             |_| false,
-            |column, dst| {
-                read_lanes(column, some, beside, lane, dst.as_chunks_mut().0);
-            },
+            |column, dst| read_lanes(column, some, beside, lane, dst.as_chunks_mut().0),
         );
     }
 
@@ -254,7 +252,7 @@ mod tests {
     fn outputs(fs: &FeatureSet, symbols: usize, rows: usize, side: bool) -> Vec<Vec<u64>> {
         let n = symbols * rows;
         let at = |s: usize, t: usize| if side { t * symbols + s } else { s * rows + t };
-        let mut columns = [const { Vec::new() }; 5].map(|_: Vec<f64>| vec![0.0; n]);
+        let mut columns: [Vec<f64>; 5] = std::array::from_fn(|_| vec![0.0; n]);
         for s in 0..symbols {
             for t in 0..rows {
                 let wave = ((s * 31 + t * t * 7) % 101) as f64;
